@@ -1,0 +1,1 @@
+//! Simulated file system and power cuts: the real log, metadata and owner under seeded faults.
