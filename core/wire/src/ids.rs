@@ -111,6 +111,35 @@ impl fmt::Display for LeaderEpoch {
     }
 }
 
+/// When an append counts as stored on one store (design: "What is promised"). Fixed when a segment opens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Durability {
+    /// In the page cache; synced in the background within about a second.
+    #[default]
+    Replicated,
+    /// After `fdatasync`, group-committed.
+    Synced,
+}
+
+impl Durability {
+    /// The word of the topic setting `buslane.durability`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Replicated => "replicated",
+            Durability::Synced => "synced",
+        }
+    }
+
+    /// Parses the word of the topic setting.
+    pub fn parse(text: &str) -> Option<Durability> {
+        match text {
+            "replicated" => Some(Durability::Replicated),
+            "synced" => Some(Durability::Synced),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
