@@ -1,0 +1,75 @@
+//! `buslane-limits`: what this machine can do at best at the broker's three basic moves, so that the broker's cost can be
+//! told as a ratio from the same run. Each mode runs its serving side on one core and its loading side on another, and
+//! prints one JSON object: bytes, wall seconds, the serving thread's CPU seconds, CPU milliseconds per MB (10^6 bytes).
+
+mod copy;
+mod fsync;
+mod pin;
+mod sendfile;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the machine's limits beside which the broker is judged.
+#[derive(Parser)]
+struct Args {
+    /// Core of the serving side.
+    #[arg(long, default_value_t = 0, global = true)]
+    serve_core: usize,
+    /// Core of the loading side.
+    #[arg(long, default_value_t = 1, global = true)]
+    load_core: usize,
+    /// Folder for the files written; on the disk that the broker would use.
+    #[arg(long, default_value = ".", global = true)]
+    dir: PathBuf,
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Bytes from a loopback socket appended to files in the page cache.
+    Copy {
+        /// Bytes to move.
+        #[arg(long, default_value_t = 2 << 30)]
+        bytes: u64,
+        /// Bytes of one read and write.
+        #[arg(long, default_value_t = 64 << 10)]
+        chunk: usize,
+    },
+    /// A file in the page cache to a loopback socket by sendfile(2).
+    Sendfile {
+        /// Bytes to move.
+        #[arg(long, default_value_t = 4 << 30)]
+        bytes: u64,
+        /// Bytes of one sendfile call.
+        #[arg(long, default_value_t = 1 << 20)]
+        chunk: usize,
+    },
+    /// Appends of many closed-loop writers, answered after one fdatasync for all that wait.
+    Fsync {
+        /// Writers, each with one append in flight.
+        #[arg(long, default_value_t = 64)]
+        writers: usize,
+        /// Bytes of one append.
+        #[arg(long, default_value_t = 1024)]
+        size: usize,
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let result = match args.mode {
+        Mode::Copy { bytes, chunk } => copy::run(&args.dir, args.serve_core, args.load_core, bytes, chunk)?,
+        Mode::Sendfile { bytes, chunk } => {
+            sendfile::run(&args.dir, args.serve_core, args.load_core, bytes, chunk)?
+        }
+        Mode::Fsync { writers, size, seconds } => fsync::run(&args.dir, writers, size, seconds)?,
+    };
+    println!("{result}");
+    Ok(())
+}

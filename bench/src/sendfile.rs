@@ -1,0 +1,58 @@
+//! Page cache to socket: the least a log that serves what it stored has to do.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Instant;
+
+use crate::pin;
+
+/// The file served over and over; it fits into the page cache.
+const FILE_BYTES: u64 = 256 << 20;
+
+/// Moves `bytes` and reports the sending thread's CPU.
+pub fn run(
+    dir: &Path,
+    serve_core: usize,
+    load_core: usize,
+    bytes: u64,
+    chunk: usize,
+) -> anyhow::Result<serde_json::Value> {
+    let path = dir.join("limits-sendfile.log");
+    let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+    let block = vec![0x5au8; 1 << 20];
+    for _ in 0..FILE_BYTES >> 20 {
+        file.write_all(&block)?;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let load = std::thread::spawn(move || -> anyhow::Result<u64> {
+        pin::to_core(load_core)?;
+        let mut socket = TcpStream::connect(address)?;
+        let mut buffer = vec![0u8; 256 << 10];
+        let mut got = 0u64;
+        loop {
+            match socket.read(&mut buffer)? {
+                0 => return Ok(got),
+                n => got += n as u64,
+            }
+        }
+    });
+    pin::to_core(serve_core)?;
+    let (socket, _) = listener.accept()?;
+    let (started, cpu) = (Instant::now(), pin::thread_cpu_seconds());
+    let mut moved = 0u64;
+    while moved < bytes {
+        let mut position = moved % FILE_BYTES;
+        let want = (chunk as u64).min(FILE_BYTES - position).min(bytes - moved) as usize;
+        moved += rustix::fs::sendfile(&socket, &file, Some(&mut position), want)? as u64;
+    }
+    let result =
+        pin::moved("sendfile", moved, started.elapsed().as_secs_f64(), pin::thread_cpu_seconds() - cpu);
+    drop(socket);
+    let got = load.join().expect("the loading thread does not panic")?;
+    anyhow::ensure!(got == moved, "sent {moved} bytes, {got} arrived");
+    std::fs::remove_file(&path)?;
+    Ok(result)
+}
