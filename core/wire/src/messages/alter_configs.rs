@@ -1,0 +1,47 @@
+//! AlterConfigs (key 33).
+
+use buslane_wire_derive::Wire;
+
+use crate::error_code::ErrorCode;
+
+/// Asks for AlterConfigs.
+#[derive(Debug, Clone, PartialEq, Wire)]
+#[wire(request, key = 33, versions = "0-2", flexible = "2+")]
+pub struct AlterConfigsRequest<'a> {
+    pub resources: Vec<AlterConfigsResource<'a>>,
+    pub validate_only: bool,
+}
+
+/// An element of [`AlterConfigsRequest::resources`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct AlterConfigsResource<'a> {
+    pub resource_type: i8,
+    pub resource_name: &'a str,
+    pub configs: Vec<AlterableConfig<'a>>,
+}
+
+/// An element of [`AlterConfigsResource::configs`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct AlterableConfig<'a> {
+    pub name: &'a str,
+    #[wire(nullable = "0+")]
+    pub value: Option<&'a str>,
+}
+
+/// Answers AlterConfigs.
+#[derive(Debug, Clone, PartialEq, Wire)]
+#[wire(response, key = 33, versions = "0-2", flexible = "2+")]
+pub struct AlterConfigsResponse<'a> {
+    pub throttle_time_ms: i32,
+    pub responses: Vec<AlterConfigsResourceResponse<'a>>,
+}
+
+/// An element of [`AlterConfigsResponse::responses`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct AlterConfigsResourceResponse<'a> {
+    pub error_code: ErrorCode,
+    #[wire(nullable = "0+")]
+    pub error_message: Option<&'a str>,
+    pub resource_type: i8,
+    pub resource_name: &'a str,
+}

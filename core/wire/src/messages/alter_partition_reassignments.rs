@@ -1,0 +1,60 @@
+//! AlterPartitionReassignments (key 45).
+
+use buslane_wire_derive::Wire;
+
+use crate::error_code::ErrorCode;
+
+/// Asks for AlterPartitionReassignments.
+#[derive(Debug, Clone, PartialEq, Wire)]
+#[wire(request, key = 45, versions = "0-1", flexible = "0+")]
+pub struct AlterPartitionReassignmentsRequest<'a> {
+    #[wire(default = 60_000)]
+    pub timeout_ms: i32,
+    #[wire(versions = "1+", default = true)]
+    pub allow_replication_factor_change: bool,
+    pub topics: Vec<ReassignableTopic<'a>>,
+}
+
+/// An element of [`AlterPartitionReassignmentsRequest::topics`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct ReassignableTopic<'a> {
+    pub name: &'a str,
+    pub partitions: Vec<ReassignablePartition>,
+}
+
+/// An element of [`ReassignableTopic::partitions`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct ReassignablePartition {
+    pub partition_index: i32,
+    #[wire(nullable = "0+", default = null)]
+    pub replicas: Option<Vec<i32>>,
+}
+
+/// Answers AlterPartitionReassignments.
+#[derive(Debug, Clone, PartialEq, Wire)]
+#[wire(response, key = 45, versions = "0-1", flexible = "0+")]
+pub struct AlterPartitionReassignmentsResponse<'a> {
+    pub throttle_time_ms: i32,
+    #[wire(versions = "1+", ignorable, default = true)]
+    pub allow_replication_factor_change: bool,
+    pub error_code: ErrorCode,
+    #[wire(nullable = "0+")]
+    pub error_message: Option<&'a str>,
+    pub responses: Vec<ReassignableTopicResponse<'a>>,
+}
+
+/// An element of [`AlterPartitionReassignmentsResponse::responses`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct ReassignableTopicResponse<'a> {
+    pub name: &'a str,
+    pub partitions: Vec<ReassignablePartitionResponse<'a>>,
+}
+
+/// An element of [`ReassignableTopicResponse::partitions`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct ReassignablePartitionResponse<'a> {
+    pub partition_index: i32,
+    pub error_code: ErrorCode,
+    #[wire(nullable = "0+")]
+    pub error_message: Option<&'a str>,
+}

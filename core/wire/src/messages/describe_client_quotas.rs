@@ -1,0 +1,56 @@
+//! DescribeClientQuotas (key 48).
+
+use buslane_wire_derive::Wire;
+
+use crate::error_code::ErrorCode;
+
+/// Asks for DescribeClientQuotas.
+#[derive(Debug, Clone, PartialEq, Wire)]
+#[wire(request, key = 48, versions = "0-1", flexible = "1+")]
+pub struct DescribeClientQuotasRequest<'a> {
+    pub components: Vec<ComponentData<'a>>,
+    pub strict: bool,
+}
+
+/// An element of [`DescribeClientQuotasRequest::components`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct ComponentData<'a> {
+    pub entity_type: &'a str,
+    pub match_type: i8,
+    #[wire(nullable = "0+", name = "Match")]
+    pub match_value: Option<&'a str>,
+}
+
+/// Answers DescribeClientQuotas.
+#[derive(Debug, Clone, PartialEq, Wire)]
+#[wire(response, key = 48, versions = "0-1", flexible = "1+")]
+pub struct DescribeClientQuotasResponse<'a> {
+    pub throttle_time_ms: i32,
+    pub error_code: ErrorCode,
+    #[wire(nullable = "0+")]
+    pub error_message: Option<&'a str>,
+    #[wire(nullable = "0+")]
+    pub entries: Option<Vec<EntryData<'a>>>,
+}
+
+/// An element of [`DescribeClientQuotasResponse::entries`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct EntryData<'a> {
+    pub entity: Vec<EntityData<'a>>,
+    pub values: Vec<ValueData<'a>>,
+}
+
+/// An element of [`EntryData::entity`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct EntityData<'a> {
+    pub entity_type: &'a str,
+    #[wire(nullable = "0+")]
+    pub entity_name: Option<&'a str>,
+}
+
+/// An element of [`EntryData::values`].
+#[derive(Debug, Clone, PartialEq, Wire)]
+pub struct ValueData<'a> {
+    pub key: &'a str,
+    pub value: f64,
+}
