@@ -1,4 +1,9 @@
-//! Record batches (format v2): the fixed header.
+//! Record batches, format v2: the fixed header, stamping, CRC.
+//!
+//! Source: Kafka's message format (magic 2, KIP-98).
 
-/// Bytes of the fixed header of a batch, base offset and length included.
-pub const HEADER_LEN: usize = 61;
+mod header;
+
+pub use header::{
+    BatchError, BatchHeader, Compression, HEADER_LEN, StampedBatch, TimestampType, crc_of, verify_crc,
+};
