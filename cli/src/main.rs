@@ -1,1 +1,63 @@
-fn main() {}
+//! The `buslane` binary: flags, configuration, start and stop. It owns no logic of the log: the server is
+//! `buslane-broker`, offline reading is `buslane-log`, and every client verb is an ordinary Kafka client (librdkafka),
+//! so each of them works against Apache Kafka too.
+//!
+//! One file per verb; what they share:
+//! * [`exit`]: the exit codes and the error that carries one.
+//! * [`connection`]: reaching a broker, and saying clearly why not.
+//! * [`output`]: data on stdout, a closed pipe is no error. Everything else goes to stderr.
+//! * [`interrupt`]: Ctrl-C and SIGTERM as a flag that loops look at.
+
+mod bench;
+mod completion;
+mod connection;
+mod consume;
+mod exit;
+mod interrupt;
+mod logging;
+mod output;
+mod produce;
+mod record_json;
+mod topic;
+mod units;
+
+use clap::{Parser, Subcommand};
+
+/// A durable log that speaks the Kafka protocol.
+///
+/// `buslane topic`, `produce`, `consume` and `bench` are Kafka clients: they work against any Kafka-compatible broker.
+#[derive(Parser)]
+#[command(name = "buslane", version, max_term_width = 110, after_long_help = exit::HELP)]
+struct Cli {
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    #[command(subcommand)]
+    Topic(topic::TopicVerb),
+    Produce(produce::ProduceArgs),
+    Consume(consume::ConsumeArgs),
+    #[command(subcommand)]
+    Bench(bench::BenchVerb),
+    Completion(completion::CompletionArgs),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::report_usage(&error),
+    };
+    logging::start(&cli.logging, "warn");
+    let result = match cli.verb {
+        Verb::Topic(verb) => topic::run(verb),
+        Verb::Produce(args) => produce::run(args),
+        Verb::Consume(args) => consume::run(args),
+        Verb::Bench(verb) => bench::run(verb),
+        Verb::Completion(args) => completion::run(&args),
+    };
+    exit::report(result)
+}

@@ -1,0 +1,299 @@
+//! Reaching a broker as a Kafka client, and saying clearly why not.
+//!
+//! librdkafka retries silently for ever, so every verb first tries the addresses itself ([`ClientArgs::reach`]) and asks
+//! for the cluster's metadata with a time limit ([`cluster`]). What librdkafka reports meanwhile is kept by [`Listener`]
+//! and ends up in the error message.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
+
+use crate::exit::{Failure, Status};
+use crate::units::{parse_duration, parse_pair};
+
+const DEFAULT_PORT: u16 = 9092;
+/// A host that swallows packets must not eat the whole time limit when others are named beside it.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Where the brokers are. Flags of every client verb.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct ClientArgs {
+    /// Brokers to start from, separated by commas; one that answers is enough
+    #[arg(
+        short,
+        long,
+        env = "BUSLANE_BOOTSTRAP",
+        default_value = "127.0.0.1:9092",
+        value_name = "HOST:PORT"
+    )]
+    pub bootstrap: String,
+
+    /// How long to wait for a broker's answer
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
+    pub timeout: Duration,
+
+    /// A librdkafka client setting, such as `fetch.min.bytes=1000`; may be repeated
+    #[arg(short = 'X', long = "client-config", value_parser = parse_pair, value_name = "KEY=VALUE")]
+    pub client_config: Vec<(String, String)>,
+}
+
+impl ClientArgs {
+    /// Tries to connect to each address in turn. Ok as soon as one takes the connection.
+    ///
+    /// # Errors
+    /// Usage when an address cannot be read; Unreachable, with a reason per address, when none can be connected to.
+    pub fn reach(&self) -> Result<(), Failure> {
+        let mut reasons = Vec::new();
+        for address in self.bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            let (host, port) = split_address(address).map_err(Failure::usage)?;
+            match connect(&host, port, self.timeout.min(CONNECT_LIMIT)) {
+                Ok(()) => return Ok(()),
+                Err(reason) => reasons.push(format!("{host}:{port}: {reason}")),
+            }
+        }
+        if reasons.is_empty() {
+            return Err(Failure::usage(
+                "--bootstrap (or BUSLANE_BOOTSTRAP) names no address; write HOST:PORT",
+            ));
+        }
+        Err(Failure::new(
+            Status::Unreachable,
+            format!(
+                "cannot connect to a broker: {}\n`scripts/dev` or `buslane server` starts one on 127.0.0.1:9092; \
+                 --bootstrap HOST:PORT or BUSLANE_BOOTSTRAP names another",
+                reasons.join("; ")
+            ),
+        ))
+    }
+
+    /// The settings common to all our clients. The user's own come last, in [`Self::finish`].
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("client.id", "buslane-cli")
+            .set("socket.timeout.ms", self.timeout.as_millis().clamp(1_000, 300_000).to_string())
+            .set(
+                "socket.connection.setup.timeout.ms",
+                self.timeout.as_millis().clamp(1_000, 30_000).to_string(),
+            )
+            .set("reconnect.backoff.max.ms", "2000");
+        config
+    }
+
+    /// Adds the settings of `--client-config`, which thereby win.
+    pub fn finish(&self, mut config: ClientConfig) -> ClientConfig {
+        for (key, value) in &self.client_config {
+            config.set(key, value);
+        }
+        config
+    }
+}
+
+/// `host`, `host:port`, `[v6]:port`, each optionally with a listener name in front as in `PLAINTEXT://`.
+fn split_address(address: &str) -> Result<(String, u16), String> {
+    let bare = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let wrong = |what: &str| format!("'{address}' in --bootstrap is not an address: {what}; write HOST:PORT");
+    let (host, port) = match bare.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']').ok_or_else(|| wrong("']' is missing"))?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match bare.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => return Err(wrong("an IPv6 address needs brackets")),
+            Some((host, port)) => (host, Some(port)),
+            None => (bare, None),
+        },
+    };
+    if host.is_empty() {
+        return Err(wrong("there is no host"));
+    }
+    let port = match port {
+        Some(port) => {
+            port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is not 1 to 65535"))?
+        }
+        None => DEFAULT_PORT,
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn connect(host: &str, port: u16, limit: Duration) -> Result<(), String> {
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("the name does not resolve ({error})"))?
+        .collect();
+    let mut reason = "the name has no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, limit) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                reason = "connection refused, nothing listens there".to_owned();
+            }
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(reason)
+}
+
+/// Hears what librdkafka has to say and remembers the last complaint.
+#[derive(Clone, Debug, Default)]
+pub struct Listener {
+    last: Arc<Mutex<Option<String>>>,
+    /// Until the first answer, complaints are only remembered: they become part of the one error message.
+    connected: Arc<AtomicBool>,
+}
+
+impl Listener {
+    fn complaint(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `message`, followed by what librdkafka last complained of, if anything.
+    pub fn explain(&self, message: impl std::fmt::Display) -> String {
+        match self.complaint() {
+            Some(complaint) => format!("{message} (last: {complaint})"),
+            None => message.to_string(),
+        }
+    }
+
+    /// The failure a Kafka error means: its exit code and, where a connection is at fault, the reason for that.
+    pub fn failure(&self, what: &str, error: &KafkaError) -> Failure {
+        let Some(code) = error.rdkafka_error_code() else {
+            return Failure::failed(format!("{what}: {error}"));
+        };
+        let status = status_of(code);
+        let message = match status {
+            Status::Unreachable => self.explain(format!("{what}: {code}")),
+            _ => format!("{what}: {code}"),
+        };
+        Failure::new(status, message)
+    }
+}
+
+/// The exit code that a Kafka error code means.
+pub fn status_of(code: RDKafkaErrorCode) -> Status {
+    match code {
+        RDKafkaErrorCode::BrokerTransportFailure
+        | RDKafkaErrorCode::AllBrokersDown
+        | RDKafkaErrorCode::Resolve
+        | RDKafkaErrorCode::OperationTimedOut => Status::Unreachable,
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition
+        | RDKafkaErrorCode::TopicAlreadyExists => Status::Existence,
+        _ => Status::Failed,
+    }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters arrives in `error` as well.
+        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // librdkafka reports the end of a partition the same way; whoever asked for that hears of it from `poll`.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        if self.connected.load(Ordering::Relaxed) {
+            tracing::warn!(target: "librdkafka", "{reason}");
+        } else {
+            tracing::debug!(target: "librdkafka", %error, "{reason}");
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Listener {}
+
+/// The cluster's brokers and topics. Also the proof that what listens there speaks Kafka.
+///
+/// All topics are asked for even where one matters: naming one in a request may create it (auto-creation).
+pub fn cluster<C: ClientContext>(
+    client: &Client<C>,
+    listener: &Listener,
+    args: &ClientArgs,
+) -> Result<Metadata, Failure> {
+    let metadata = client.fetch_metadata(None, args.timeout).map_err(|error| {
+        let what = format!(
+            "{} took the connection but did not answer as a Kafka broker within {}",
+            args.bootstrap,
+            humantime::format_duration(args.timeout)
+        );
+        listener.failure(&what, &error)
+    })?;
+    listener.connected.store(true, Ordering::Relaxed);
+    Ok(metadata)
+}
+
+/// The named topic, or the failure that says it is not there and what is.
+pub fn topic<'m>(metadata: &'m Metadata, name: &str) -> Result<&'m MetadataTopic, Failure> {
+    metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(|| {
+        Failure::new(
+            Status::Existence,
+            format!(
+                "there is no topic '{name}'; `buslane topic list` shows those there are, \
+                 `buslane topic create {name}` creates it"
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_kafka_clients_write_them() {
+        for (text, host, port) in [
+            ("localhost", "localhost", 9092),
+            ("a.example:19092", "a.example", 19092),
+            ("PLAINTEXT://a:1", "a", 1),
+            ("[::1]:9093", "::1", 9093),
+            ("[::1]", "::1", 9092),
+        ] {
+            assert_eq!(split_address(text), Ok((host.to_owned(), port)), "{text}");
+        }
+        for text in [":9092", "a:0", "a:65536", "a:b", "::1:9092", "[::1"] {
+            assert!(split_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_listening_is_named_as_such() {
+        // A port that was free a moment ago; on loopback nobody takes it in between.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let args = ClientArgs {
+            bootstrap: format!("127.0.0.1:{port}"),
+            timeout: Duration::from_secs(1),
+            client_config: vec![],
+        };
+        let failure = args.reach().unwrap_err();
+        assert_eq!(failure.status, Status::Unreachable);
+        let message = failure.error.to_string();
+        assert!(message.contains(&format!("127.0.0.1:{port}: connection refused")), "{message}");
+        assert!(message.contains("scripts/dev"), "{message}");
+    }
+
+    #[test]
+    fn one_reachable_address_is_enough() {
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = open.local_addr().unwrap().port();
+        let args = ClientArgs {
+            bootstrap: format!("nowhere.invalid:1, 127.0.0.1:{port}"),
+            timeout: Duration::from_secs(1),
+            client_config: vec![],
+        };
+        args.reach().unwrap();
+    }
+}
