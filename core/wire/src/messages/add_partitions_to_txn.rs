@@ -1,10 +1,11 @@
-//! AddPartitionsToTxn (key 24).
+//! AddPartitionsToTxn (key 24, versions 0-5). Version 4 is for brokers, which verify several transactions at
+//! once (KIP-890); clients use up to 3, or none of it.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for AddPartitionsToTxn.
+/// Adds partitions to a transaction.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 24, versions = "0-5", flexible = "3+")]
 pub struct AddPartitionsToTxnRequest<'a> {
@@ -23,12 +24,14 @@ pub struct AddPartitionsToTxnRequest<'a> {
 /// An element of [`AddPartitionsToTxnRequest::transactions`].
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct AddPartitionsToTxnTransaction<'a> {
+    /// The name that a transactional producer keeps across restarts.
     #[wire(versions = "4+")]
     pub transactional_id: &'a str,
     #[wire(versions = "4+")]
     pub producer_id: i64,
     #[wire(versions = "4+")]
     pub producer_epoch: i16,
+    /// Only ask whether the partitions are in the transaction (KIP-890).
     #[wire(versions = "4+")]
     pub verify_only: bool,
     #[wire(versions = "4+")]
@@ -42,10 +45,11 @@ pub struct AddPartitionsToTxnTopic<'a> {
     pub partitions: Vec<i32>,
 }
 
-/// Answers AddPartitionsToTxn.
+/// One result a partition.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 24, versions = "0-5", flexible = "3+")]
 pub struct AddPartitionsToTxnResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     #[wire(versions = "4+", ignorable)]
     pub error_code: ErrorCode,
@@ -58,6 +62,7 @@ pub struct AddPartitionsToTxnResponse<'a> {
 /// An element of [`AddPartitionsToTxnResponse::results_by_transaction`].
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct AddPartitionsToTxnResult<'a> {
+    /// The name that a transactional producer keeps across restarts.
     #[wire(versions = "4+")]
     pub transactional_id: &'a str,
     #[wire(versions = "4+")]

@@ -1,14 +1,15 @@
-//! AlterClientQuotas (key 49).
+//! AlterClientQuotas (key 49, versions 0-1). KIP-546.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for AlterClientQuotas.
+/// Changes quotas.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 49, versions = "0-1", flexible = "1+")]
 pub struct AlterClientQuotasRequest<'a> {
     pub entries: Vec<EntryData<'a>>,
+    /// Check, but change nothing.
     pub validate_only: bool,
 }
 
@@ -23,6 +24,7 @@ pub struct EntryData<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct EntityData<'a> {
     pub entity_type: &'a str,
+    /// The name; null for the default entity.
     #[wire(nullable = "0+")]
     pub entity_name: Option<&'a str>,
 }
@@ -32,13 +34,15 @@ pub struct EntityData<'a> {
 pub struct OpData<'a> {
     pub key: &'a str,
     pub value: f64,
+    /// Remove the quota instead of setting it.
     pub remove: bool,
 }
 
-/// Answers AlterClientQuotas.
+/// One result an entity.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 49, versions = "0-1", flexible = "1+")]
 pub struct AlterClientQuotasResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub entries: Vec<EntryResult<'a>>,
 }

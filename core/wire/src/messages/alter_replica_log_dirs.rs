@@ -1,10 +1,10 @@
-//! AlterReplicaLogDirs (key 34).
+//! AlterReplicaLogDirs (key 34, versions 1-2).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for AlterReplicaLogDirs.
+/// Moves replicas between the directories of a broker.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 34, versions = "1-2", flexible = "2+")]
 pub struct AlterReplicaLogDirsRequest<'a> {
@@ -25,10 +25,11 @@ pub struct AlterReplicaLogDirTopic<'a> {
     pub partitions: Vec<i32>,
 }
 
-/// Answers AlterReplicaLogDirs.
+/// One result a partition.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 34, versions = "1-2", flexible = "2+")]
 pub struct AlterReplicaLogDirsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub results: Vec<AlterReplicaLogDirTopicResult<'a>>,
 }

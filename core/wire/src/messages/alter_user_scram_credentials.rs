@@ -1,10 +1,10 @@
-//! AlterUserScramCredentials (key 51).
+//! AlterUserScramCredentials (key 51, versions 0). KIP-554.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for AlterUserScramCredentials.
+/// Sets and removes SCRAM credentials.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 51, versions = "0", flexible = "0+")]
 pub struct AlterUserScramCredentialsRequest<'a> {
@@ -16,6 +16,7 @@ pub struct AlterUserScramCredentialsRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct ScramCredentialDeletion<'a> {
     pub name: &'a str,
+    /// 1: SCRAM-SHA-256; 2: SCRAM-SHA-512.
     pub mechanism: i8,
 }
 
@@ -23,16 +24,19 @@ pub struct ScramCredentialDeletion<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct ScramCredentialUpsertion<'a> {
     pub name: &'a str,
+    /// 1: SCRAM-SHA-256; 2: SCRAM-SHA-512.
     pub mechanism: i8,
+    /// Rounds of the key derivation.
     pub iterations: i32,
     pub salt: &'a [u8],
     pub salted_password: &'a [u8],
 }
 
-/// Answers AlterUserScramCredentials.
+/// One result a user.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 51, versions = "0", flexible = "0+")]
 pub struct AlterUserScramCredentialsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub results: Vec<AlterUserScramCredentialsResult<'a>>,
 }

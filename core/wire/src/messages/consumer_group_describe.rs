@@ -1,11 +1,11 @@
-//! ConsumerGroupDescribe (key 69).
+//! ConsumerGroupDescribe (key 69, versions 0-1). KIP-848.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 use crate::ids::TopicId;
 
-/// Asks for ConsumerGroupDescribe.
+/// Asks about consumer groups.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 69, versions = "0-1", flexible = "0+")]
 pub struct ConsumerGroupDescribeRequest<'a> {
@@ -13,10 +13,11 @@ pub struct ConsumerGroupDescribeRequest<'a> {
     pub include_authorized_operations: bool,
 }
 
-/// Answers ConsumerGroupDescribe.
+/// State and members of each group.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 69, versions = "0-1", flexible = "0+")]
 pub struct ConsumerGroupDescribeResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub groups: Vec<DescribedGroup<'a>>,
 }
@@ -33,6 +34,7 @@ pub struct DescribedGroup<'a> {
     pub assignment_epoch: i32,
     pub assignor_name: &'a str,
     pub members: Vec<Member<'a>>,
+    /// Bit set of the operations allowed on the group; `i32::MIN` when not asked for.
     #[wire(default = i32::MIN)]
     pub authorized_operations: i32,
 }
@@ -40,9 +42,12 @@ pub struct DescribedGroup<'a> {
 /// An element of [`DescribedGroup::members`].
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct Member<'a> {
+    /// The member's id; empty in the first request of a classic member.
     pub member_id: &'a str,
+    /// The name of a static member (KIP-345).
     #[wire(nullable = "0+", default = null)]
     pub instance_id: Option<&'a str>,
+    /// Where the consumer runs, to be served by a close replica (KIP-392).
     #[wire(nullable = "0+", default = null)]
     pub rack_id: Option<&'a str>,
     pub member_epoch: i32,
@@ -53,6 +58,7 @@ pub struct Member<'a> {
     pub subscribed_topic_regex: Option<&'a str>,
     pub assignment: Assignment<'a>,
     pub target_assignment: Assignment<'a>,
+    /// -1 unknown, 0 classic, 1 consumer.
     #[wire(versions = "1+", ignorable, default = -1)]
     pub member_type: i8,
 }

@@ -1,15 +1,17 @@
-//! CreatePartitions (key 37).
+//! CreatePartitions (key 37, versions 0-3).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for CreatePartitions.
+/// Adds partitions to topics.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 37, versions = "0-3", flexible = "2+")]
 pub struct CreatePartitionsRequest<'a> {
     pub topics: Vec<CreatePartitionsTopic<'a>>,
+    /// How long the broker may take before it answers with REQUEST_TIMED_OUT.
     pub timeout_ms: i32,
+    /// Check, but change nothing.
     pub validate_only: bool,
 }
 
@@ -17,7 +19,9 @@ pub struct CreatePartitionsRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct CreatePartitionsTopic<'a> {
     pub name: &'a str,
+    /// Partitions it should have in all.
     pub count: i32,
+    /// The brokers of each new partition; null to let the broker choose.
     #[wire(nullable = "0+")]
     pub assignments: Option<Vec<CreatePartitionsAssignment>>,
 }
@@ -28,10 +32,11 @@ pub struct CreatePartitionsAssignment {
     pub broker_ids: Vec<i32>,
 }
 
-/// Answers CreatePartitions.
+/// One result a topic.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 37, versions = "0-3", flexible = "2+")]
 pub struct CreatePartitionsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub results: Vec<CreatePartitionsTopicResult<'a>>,
 }

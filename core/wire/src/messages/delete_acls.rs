@@ -1,10 +1,10 @@
-//! DeleteAcls (key 31).
+//! DeleteAcls (key 31, versions 1-3).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for DeleteAcls.
+/// Deletes ACLs.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 31, versions = "1-3", flexible = "2+")]
 pub struct DeleteAclsRequest<'a> {
@@ -14,23 +14,33 @@ pub struct DeleteAclsRequest<'a> {
 /// An element of [`DeleteAclsRequest::filters`].
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct DeleteAclsFilter<'a> {
+    /// 1 any, 2 topic, 3 group, 4 cluster, 5 transactional id, 6 delegation token, 7 user.
     pub resource_type_filter: i8,
+    /// Null for any.
     #[wire(nullable = "0+")]
     pub resource_name_filter: Option<&'a str>,
+    /// 1 any, 2 whatever matches, 3 literal, 4 prefixed.
     #[wire(versions = "1+", default = 3)]
     pub pattern_type_filter: i8,
+    /// Null for any.
     #[wire(nullable = "0+")]
     pub principal_filter: Option<&'a str>,
+    /// Null for any.
     #[wire(nullable = "0+")]
     pub host_filter: Option<&'a str>,
+    /// 1 any (filters only), 2 all, 3 read, 4 write, 5 create, 6 delete, 7 alter, 8 describe, 9 cluster
+    /// action, 10 describe configs, 11 alter configs, 12 idempotent write, 13 create tokens, 14 describe
+    /// tokens, 15 two-phase commit.
     pub operation: i8,
+    /// 1 any (filters only), 2 deny, 3 allow.
     pub permission_type: i8,
 }
 
-/// Answers DeleteAcls.
+/// What each filter deleted.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 31, versions = "1-3", flexible = "2+")]
 pub struct DeleteAclsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub filter_results: Vec<DeleteAclsFilterResult<'a>>,
 }
@@ -50,12 +60,19 @@ pub struct DeleteAclsMatchingAcl<'a> {
     pub error_code: ErrorCode,
     #[wire(nullable = "0+")]
     pub error_message: Option<&'a str>,
+    /// In configuration requests: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group. In ACLs: 2
+    /// topic, 3 group, 4 cluster, 5 transactional id, 6 delegation token, 7 user.
     pub resource_type: i8,
     pub resource_name: &'a str,
+    /// 3 literal, 4 prefixed.
     #[wire(versions = "1+", default = 3)]
     pub pattern_type: i8,
     pub principal: &'a str,
     pub host: &'a str,
+    /// 1 any (filters only), 2 all, 3 read, 4 write, 5 create, 6 delete, 7 alter, 8 describe, 9 cluster
+    /// action, 10 describe configs, 11 alter configs, 12 idempotent write, 13 create tokens, 14 describe
+    /// tokens, 15 two-phase commit.
     pub operation: i8,
+    /// 1 any (filters only), 2 deny, 3 allow.
     pub permission_type: i8,
 }

@@ -1,14 +1,15 @@
-//! DeleteRecords (key 21).
+//! DeleteRecords (key 21, versions 0-2).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for DeleteRecords.
+/// Moves the log start offset up.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 21, versions = "0-2", flexible = "2+")]
 pub struct DeleteRecordsRequest<'a> {
     pub topics: Vec<DeleteRecordsTopic<'a>>,
+    /// How long the broker may take before it answers with REQUEST_TIMED_OUT.
     pub timeout_ms: i32,
 }
 
@@ -23,13 +24,15 @@ pub struct DeleteRecordsTopic<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct DeleteRecordsPartition {
     pub partition_index: i32,
+    /// Delete everything before this; -1 for everything up to the high watermark.
     pub offset: i64,
 }
 
-/// Answers DeleteRecords.
+/// The new log start of each partition.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 21, versions = "0-2", flexible = "2+")]
 pub struct DeleteRecordsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub topics: Vec<DeleteRecordsTopicResult<'a>>,
 }
@@ -45,6 +48,7 @@ pub struct DeleteRecordsTopicResult<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct DeleteRecordsPartitionResult {
     pub partition_index: i32,
+    /// The log start offset after the deletion; -1 on an error.
     pub low_watermark: i64,
     pub error_code: ErrorCode,
 }

@@ -1,11 +1,11 @@
-//! DeleteTopics (key 20).
+//! DeleteTopics (key 20, versions 1-6). Version 6 names topics by id.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 use crate::ids::TopicId;
 
-/// Asks for DeleteTopics.
+/// Deletes topics.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 20, versions = "1-6", flexible = "4+")]
 pub struct DeleteTopicsRequest<'a> {
@@ -13,6 +13,7 @@ pub struct DeleteTopicsRequest<'a> {
     pub topics: Vec<DeleteTopicState<'a>>,
     #[wire(versions = "0-5", ignorable)]
     pub topic_names: Vec<&'a str>,
+    /// How long the broker may take before it answers with REQUEST_TIMED_OUT.
     pub timeout_ms: i32,
 }
 
@@ -25,10 +26,11 @@ pub struct DeleteTopicState<'a> {
     pub topic_id: TopicId,
 }
 
-/// Answers DeleteTopics.
+/// One result a topic.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 20, versions = "1-6", flexible = "4+")]
 pub struct DeleteTopicsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     #[wire(versions = "1+", ignorable)]
     pub throttle_time_ms: i32,
     pub responses: Vec<DeletableTopicResult<'a>>,

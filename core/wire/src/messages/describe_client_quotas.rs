@@ -1,14 +1,15 @@
-//! DescribeClientQuotas (key 48).
+//! DescribeClientQuotas (key 48, versions 0-1). KIP-546.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for DescribeClientQuotas.
+/// Asks for quotas.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 48, versions = "0-1", flexible = "1+")]
 pub struct DescribeClientQuotasRequest<'a> {
     pub components: Vec<ComponentData<'a>>,
+    /// Leave out entities that have parts not asked for.
     pub strict: bool,
 }
 
@@ -16,15 +17,18 @@ pub struct DescribeClientQuotasRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct ComponentData<'a> {
     pub entity_type: &'a str,
+    /// 0: this name; 1: the default entity; 2: any named entity.
     pub match_type: i8,
+    /// The name; null for the other match types.
     #[wire(nullable = "0+", name = "Match")]
     pub match_value: Option<&'a str>,
 }
 
-/// Answers DescribeClientQuotas.
+/// The quotas that match.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 48, versions = "0-1", flexible = "1+")]
 pub struct DescribeClientQuotasResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
     #[wire(nullable = "0+")]
@@ -44,6 +48,7 @@ pub struct EntryData<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct EntityData<'a> {
     pub entity_type: &'a str,
+    /// The name; null for the default entity.
     #[wire(nullable = "0+")]
     pub entity_name: Option<&'a str>,
 }

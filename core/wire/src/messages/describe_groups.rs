@@ -1,10 +1,11 @@
-//! DescribeGroups (key 15).
+//! DescribeGroups (key 15, versions 0-6). Version 4 adds static members, 6 an error message and
+//! GROUP_ID_NOT_FOUND (KIP-1043).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for DescribeGroups.
+/// Asks about classic groups.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 15, versions = "0-6", flexible = "5+")]
 pub struct DescribeGroupsRequest<'a> {
@@ -13,10 +14,11 @@ pub struct DescribeGroupsRequest<'a> {
     pub include_authorized_operations: bool,
 }
 
-/// Answers DescribeGroups.
+/// State and members of each group.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 15, versions = "0-6", flexible = "5+")]
 pub struct DescribeGroupsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     #[wire(versions = "1+", ignorable)]
     pub throttle_time_ms: i32,
     pub groups: Vec<DescribedGroup<'a>>,
@@ -30,9 +32,11 @@ pub struct DescribedGroup<'a> {
     pub error_message: Option<&'a str>,
     pub group_id: &'a str,
     pub group_state: &'a str,
+    /// The class of protocols: `consumer`, `connect`.
     pub protocol_type: &'a str,
     pub protocol_data: &'a str,
     pub members: Vec<DescribedGroupMember<'a>>,
+    /// Bit set of the operations allowed on the group; `i32::MIN` when not asked for.
     #[wire(versions = "3+", default = i32::MIN)]
     pub authorized_operations: i32,
 }
@@ -40,7 +44,9 @@ pub struct DescribedGroup<'a> {
 /// An element of [`DescribedGroup::members`].
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct DescribedGroupMember<'a> {
+    /// The member's id; empty in the first request of a classic member.
     pub member_id: &'a str,
+    /// The name of a static member (KIP-345).
     #[wire(versions = "4+", nullable = "4+", ignorable, default = null)]
     pub group_instance_id: Option<&'a str>,
     pub client_id: &'a str,

@@ -1,10 +1,11 @@
-//! DescribeLogDirs (key 35).
+//! DescribeLogDirs (key 35, versions 1-5). Version 4 tells the size of the volume (KIP-827), 5 cordoned
+//! directories (KIP-1066).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for DescribeLogDirs.
+/// Asks what stands in which log directory.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 35, versions = "1-5", flexible = "2+")]
 pub struct DescribeLogDirsRequest<'a> {
@@ -19,10 +20,11 @@ pub struct DescribableLogDirTopic<'a> {
     pub partitions: Vec<i32>,
 }
 
-/// Answers DescribeLogDirs.
+/// The directories and their partitions.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 35, versions = "1-5", flexible = "2+")]
 pub struct DescribeLogDirsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     #[wire(versions = "3+", ignorable)]
     pub error_code: ErrorCode,
@@ -35,8 +37,10 @@ pub struct DescribeLogDirsResult<'a> {
     pub error_code: ErrorCode,
     pub log_dir: &'a str,
     pub topics: Vec<DescribeLogDirsTopic<'a>>,
+    /// Size of the volume; -1 when unknown.
     #[wire(versions = "4+", ignorable, default = -1)]
     pub total_bytes: i64,
+    /// Room left on the volume; -1 when unknown.
     #[wire(versions = "4+", ignorable, default = -1)]
     pub usable_bytes: i64,
     #[wire(versions = "5+", ignorable)]
@@ -55,6 +59,8 @@ pub struct DescribeLogDirsTopic<'a> {
 pub struct DescribeLogDirsPartition {
     pub partition_index: i32,
     pub partition_size: i64,
+    /// How far the copy is behind, in offsets.
     pub offset_lag: i64,
+    /// True for the copy of a partition that is on its way from another directory.
     pub is_future_key: bool,
 }

@@ -1,17 +1,20 @@
-//! ElectLeaders (key 43).
+//! ElectLeaders (key 43, versions 0-2). Version 1 adds unclean elections.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for ElectLeaders.
+/// Elects leaders.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 43, versions = "0-2", flexible = "2+")]
 pub struct ElectLeadersRequest<'a> {
+    /// 0: the preferred replica; 1: any live replica, at the price of a loss.
     #[wire(versions = "1+")]
     pub election_type: i8,
+    /// Null for every partition.
     #[wire(nullable = "0+")]
     pub topic_partitions: Option<Vec<TopicPartitions<'a>>>,
+    /// How long the broker may take before it answers with REQUEST_TIMED_OUT.
     #[wire(default = 60_000)]
     pub timeout_ms: i32,
 }
@@ -23,10 +26,11 @@ pub struct TopicPartitions<'a> {
     pub partitions: Vec<i32>,
 }
 
-/// Answers ElectLeaders.
+/// One result a partition.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 43, versions = "0-2", flexible = "2+")]
 pub struct ElectLeadersResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     #[wire(versions = "1+")]
     pub error_code: ErrorCode,

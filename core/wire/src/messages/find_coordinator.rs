@@ -1,25 +1,30 @@
-//! FindCoordinator (key 10).
+//! FindCoordinator (key 10, versions 0-6). Version 4 asks for several keys at once, 6 for share partitions
+//! (KIP-932).
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for FindCoordinator.
+/// Asks which broker coordinates a group or transactional id.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 10, versions = "0-6", flexible = "3+")]
 pub struct FindCoordinatorRequest<'a> {
+    /// A group id or transactional id.
     #[wire(versions = "0-3")]
     pub key: &'a str,
+    /// 0: group; 1: transaction; 2: share partition.
     #[wire(versions = "1+")]
     pub key_type: i8,
+    /// Group ids or transactional ids.
     #[wire(versions = "4+")]
     pub coordinator_keys: Vec<&'a str>,
 }
 
-/// Answers FindCoordinator.
+/// One address a key.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 10, versions = "0-6", flexible = "3+")]
 pub struct FindCoordinatorResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     #[wire(versions = "1+", ignorable)]
     pub throttle_time_ms: i32,
     #[wire(versions = "0-3")]

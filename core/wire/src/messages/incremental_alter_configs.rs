@@ -1,20 +1,23 @@
-//! IncrementalAlterConfigs (key 44).
+//! IncrementalAlterConfigs (key 44, versions 0-1). KIP-339.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for IncrementalAlterConfigs.
+/// Changes single settings.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 44, versions = "0-1", flexible = "1+")]
 pub struct IncrementalAlterConfigsRequest<'a> {
     pub resources: Vec<AlterConfigsResource<'a>>,
+    /// Check, but change nothing.
     pub validate_only: bool,
 }
 
 /// An element of [`IncrementalAlterConfigsRequest::resources`].
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct AlterConfigsResource<'a> {
+    /// In configuration requests: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group. In ACLs: 2
+    /// topic, 3 group, 4 cluster, 5 transactional id, 6 delegation token, 7 user.
     pub resource_type: i8,
     pub resource_name: &'a str,
     pub configs: Vec<AlterableConfig<'a>>,
@@ -24,15 +27,17 @@ pub struct AlterConfigsResource<'a> {
 #[derive(Debug, Clone, PartialEq, Wire)]
 pub struct AlterableConfig<'a> {
     pub name: &'a str,
+    /// 0 set, 1 delete, 2 append to a list, 3 subtract from a list.
     pub config_operation: i8,
     #[wire(nullable = "0+")]
     pub value: Option<&'a str>,
 }
 
-/// Answers IncrementalAlterConfigs.
+/// One result a resource.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 44, versions = "0-1", flexible = "1+")]
 pub struct IncrementalAlterConfigsResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     pub throttle_time_ms: i32,
     pub responses: Vec<AlterConfigsResourceResponse<'a>>,
 }
@@ -43,6 +48,8 @@ pub struct AlterConfigsResourceResponse<'a> {
     pub error_code: ErrorCode,
     #[wire(nullable = "0+")]
     pub error_message: Option<&'a str>,
+    /// In configuration requests: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group. In ACLs: 2
+    /// topic, 3 group, 4 cluster, 5 transactional id, 6 delegation token, 7 user.
     pub resource_type: i8,
     pub resource_name: &'a str,
 }

@@ -1,7 +1,34 @@
 //! One file per API key: the request, the response and the structs within them.
 //!
-//! Field names are Kafka's in snake case and mean what Kafka says they mean; a test compares every declaration with the
-//! definitions that Kafka publishes in its client library.
+//! Names are Kafka's in snake case and mean what Kafka says they mean; a comment stands where the name does not tell a
+//! unit, a special value or a version's oddity. `tests/kafka_definitions.rs` compares every declaration with the
+//! definitions that Kafka publishes inside its client library, `tests/kafka_protocol.rs` the bytes with a crate that we
+//! did not write.
+//!
+//! # Adding a message, a version or a field
+//!
+//! 1. Read the definition: `common/message/<Name>Request.json` and `...Response.json` inside the `kafka-clients` jar.
+//! 2. Declare it in a file named after the key, fields in Kafka's order, with `#[derive(Debug, Clone, PartialEq, Wire)]`:
+//!
+//!    | Kafka | here |
+//!    | --- | --- |
+//!    | `int8` … `int64`, `uint16`, `float64`, `bool` | `i8` … `i64`, `u16`, `f64`, `bool` |
+//!    | `int16` named `...ErrorCode` | [`ErrorCode`](crate::ErrorCode) |
+//!    | `uuid` | [`TopicId`](crate::ids::TopicId) (member and directory ids too) |
+//!    | `string`, `bytes`, `records` | `&'a str`, `&'a [u8]`, `Option<Records<'a>>` |
+//!    | `[]T`, a struct | `Vec<T>`, the struct |
+//!    | `"versions": "3+"` | `#[wire(versions = "3+")]`, left out for `"0+"` |
+//!    | `"nullableVersions": "2+"` | `#[wire(nullable = "2+")]` and `Option<_>` |
+//!    | `"default": "null"`, `"-1"` | `#[wire(default = null)]`, `#[wire(default = -1)]` |
+//!    | `"tag": 0` | `#[wire(tag = 0)]` |
+//!    | `"ignorable": true` | `#[wire(ignorable)]` |
+//!
+//! 3. Name the file below and the key in the table of `api.rs`. The tests find it there; a declaration that differs from
+//!    Kafka's in anything fails with the field's name.
+//!
+//! A field that a version does not carry is its default after decoding. On encoding, a value that is not the default is
+//! refused in such a version, unless the field is ignorable: then it is dropped, as Kafka does.
+// Field names speak for themselves or have a comment; see above.
 #![allow(missing_docs)]
 
 pub mod add_offsets_to_txn;

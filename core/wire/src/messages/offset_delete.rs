@@ -1,10 +1,10 @@
-//! OffsetDelete (key 47).
+//! OffsetDelete (key 47, versions 0). KIP-496.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 
-/// Asks for OffsetDelete.
+/// Deletes a group's offsets.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 47, versions = "0", flexible = "none")]
 pub struct OffsetDeleteRequest<'a> {
@@ -25,11 +25,12 @@ pub struct OffsetDeleteRequestPartition {
     pub partition_index: i32,
 }
 
-/// Answers OffsetDelete.
+/// One result a partition.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 47, versions = "0", flexible = "none")]
 pub struct OffsetDeleteResponse<'a> {
     pub error_code: ErrorCode,
+    /// How long the client should hold back because of a quota; the broker has already answered.
     #[wire(ignorable)]
     pub throttle_time_ms: i32,
     pub topics: Vec<OffsetDeleteResponseTopic<'a>>,

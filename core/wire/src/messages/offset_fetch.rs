@@ -1,11 +1,12 @@
-//! OffsetFetch (key 9).
+//! OffsetFetch (key 9, versions 1-10). Version 8 asks for several groups at once, 9 checks the member epoch
+//! (KIP-848), 10 names topics by id.
 
 use buslane_wire_derive::Wire;
 
 use crate::error_code::ErrorCode;
 use crate::ids::TopicId;
 
-/// Asks for OffsetFetch.
+/// Asks for a group's offsets.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(request, key = 9, versions = "1-10", flexible = "6+")]
 pub struct OffsetFetchRequest<'a> {
@@ -15,6 +16,7 @@ pub struct OffsetFetchRequest<'a> {
     pub topics: Option<Vec<OffsetFetchRequestTopic<'a>>>,
     #[wire(versions = "8+")]
     pub groups: Vec<OffsetFetchRequestGroup<'a>>,
+    /// Answer UNSTABLE_OFFSET_COMMIT while a transaction's commit of these offsets is open (KIP-447).
     #[wire(versions = "7+")]
     pub require_stable: bool,
 }
@@ -33,6 +35,7 @@ pub struct OffsetFetchRequestTopic<'a> {
 pub struct OffsetFetchRequestGroup<'a> {
     #[wire(versions = "8+")]
     pub group_id: &'a str,
+    /// The member's id; empty in the first request of a classic member.
     #[wire(versions = "9+", nullable = "9+", ignorable, default = null)]
     pub member_id: Option<&'a str>,
     #[wire(versions = "9+", ignorable, default = -1)]
@@ -52,10 +55,11 @@ pub struct OffsetFetchRequestTopics<'a> {
     pub partition_indexes: Vec<i32>,
 }
 
-/// Answers OffsetFetch.
+/// One offset a partition.
 #[derive(Debug, Clone, PartialEq, Wire)]
 #[wire(response, key = 9, versions = "1-10", flexible = "6+")]
 pub struct OffsetFetchResponse<'a> {
+    /// How long the client should hold back because of a quota; the broker has already answered.
     #[wire(versions = "3+", ignorable)]
     pub throttle_time_ms: i32,
     #[wire(versions = "0-7")]
@@ -80,8 +84,10 @@ pub struct OffsetFetchResponseTopic<'a> {
 pub struct OffsetFetchResponsePartition<'a> {
     #[wire(versions = "0-7")]
     pub partition_index: i32,
+    /// The next offset to read; -1 in an answer means that nothing is committed.
     #[wire(versions = "0-7")]
     pub committed_offset: i64,
+    /// The leader epoch of the last record consumed; -1 when unknown.
     #[wire(versions = "5-7", ignorable, default = -1)]
     pub committed_leader_epoch: i32,
     #[wire(versions = "0-7", nullable = "0-7")]
@@ -117,8 +123,10 @@ pub struct OffsetFetchResponseTopics<'a> {
 pub struct OffsetFetchResponsePartitions<'a> {
     #[wire(versions = "8+")]
     pub partition_index: i32,
+    /// The next offset to read; -1 in an answer means that nothing is committed.
     #[wire(versions = "8+")]
     pub committed_offset: i64,
+    /// The leader epoch of the last record consumed; -1 when unknown.
     #[wire(versions = "8+", ignorable, default = -1)]
     pub committed_leader_epoch: i32,
     #[wire(versions = "8+", nullable = "8+")]

@@ -81,7 +81,7 @@ impl Writer {
             for field in tagged {
                 let mut value = Writer { version: self.version, flexible: true, out: Vec::new() };
                 if !value.field(field, rng) {
-                    written.push((field.tag.unwrap(), value.out));
+                    written.push((field.tag.expect("filtered for it"), value.out));
                 }
             }
             self.varint(written.len() as u32);
