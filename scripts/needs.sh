@@ -104,6 +104,10 @@ need_rust() {
         export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     fi
     if ! have="$(cargo --version 2>/dev/null)"; then
+        if command -v rustup >/dev/null 2>&1; then
+            die "rustup is here but has no toolchain. Run this, then try again:
+  rustup default stable"
+        fi
         die "Rust $floor or newer is needed and there is no working cargo here. One of these brings it:
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh      (any system)
   sudo apt-get install -y rustup && rustup default stable             (Debian 13 and newer)
