@@ -451,3 +451,6 @@ impl<'a, T: Decode<'a>> Decode<'a> for Vec<T> {
         d.array()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -449,3 +449,6 @@ impl Encode for &[u8] {
         e.nullable_bytes(Some(self), true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,6 @@ fn framed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
