@@ -184,6 +184,17 @@ apis! {
 }
 
 impl ApiKey {
+    /// Versions known to the codec. What a broker advertises is its own table.
+    pub fn versions(self) -> schema::Versions {
+        self.request().versions
+    }
+
+    /// The first version with compact lengths and tagged fields (KIP-482), if there is one.
+    pub fn flexible_from(self) -> Option<i16> {
+        let flexible = self.request().flexible;
+        (!flexible.is_empty()).then_some(flexible.first)
+    }
+
     /// The key with this number, or the error that says it is unknown.
     pub fn require(key: i16) -> Result<ApiKey, DecodeError> {
         let unknown =

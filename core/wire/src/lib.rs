@@ -1,6 +1,37 @@
 //! Kafka messages and versions, framing, record batches and compression.
 //!
 //! Owns every byte that crosses a Kafka connection or stands in a segment file; does no I/O and knows no runtime.
+//!
+//! * [`messages`]: the requests and responses, one file per API key, and how to add one; [`ApiKey`] is their table.
+//! * [`frame`]: size, header and body of a whole request or response.
+//! * [`Decoder`] and [`Encoder`]: bounded reading of hostile bytes; writing with record bytes kept as separate pieces.
+//! * [`schema`]: what the declarations say, for tests.
+//! * [`batch`]: record batches, the same on the wire and on disk.
+//! * [`ids`]: identities that every part of the core shares.
+//!
+//! ```
+//! use buslane_wire::{Encoder, decode, frame, messages};
+//!
+//! // A client asks.
+//! let mut e = Encoder::new();
+//! let request = messages::MetadataRequest { topics: None, ..Default::default() };
+//! frame::encode_request(&mut e, 1, Some("me"), 12, &request)?;
+//! let bytes = e.to_vec().expect("no external records");
+//!
+//! // A broker reads: the size was stripped by whoever read the frame from the socket.
+//! let (header, body) = frame::RequestHeader::decode(&bytes[4..])?;
+//! let request: messages::MetadataRequest<'_> = decode(body, header.api_version)?;
+//! assert_eq!(request.topics, None);
+//!
+//! // And answers, into the same buffer.
+//! e.clear();
+//! let response = messages::MetadataResponse { cluster_id: Some("bus"), ..Default::default() };
+//! frame::encode_response(&mut e, header.correlation_id, header.api_version, &response)?;
+//! assert_eq!(e.total_len(), e.buffer().len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Why this is not the published crate: `docs/decisions/0003-own-wire-codec.md`.
 
 mod api;
 pub mod batch;

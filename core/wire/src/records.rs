@@ -51,3 +51,15 @@ impl<'a> Records<'a> {
         }
     }
 }
+
+impl From<Bytes> for Records<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Records::Shared(bytes)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Records<'a> {
+    fn from(slice: &'a [u8]) -> Self {
+        Records::Slice(slice)
+    }
+}
