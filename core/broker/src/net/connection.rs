@@ -1,0 +1,278 @@
+//! One connection: read frames, start handlers in order, write responses in order.
+//!
+//! One task, one `poll`: each wake-up polls the handlers in flight, writes what is due, and reads as many frames as the
+//! limits allow. There is no state between the parts but the queue of requests in flight.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::frame::{Frame, FrameReader, ReadError};
+use super::handler::{ConnectionContext, Outcome, RequestHandler};
+use super::limits::ConnectionLimits;
+use super::progress::{Pace, Progress};
+use super::residency::Residency;
+use super::transport::Transport;
+use super::writer::{ResponseWriter, WriteError};
+use crate::metrics::{ListenerMetrics, RequestTag};
+
+/// No further request is started while more bytes than this wait in memory to be written.
+const UNWRITTEN_MAX: usize = 1 << 20;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Closed {
+    /// The client closed it between two requests.
+    #[error("closed by the client")]
+    ByClient,
+    /// Nothing happened for too long.
+    #[error("idle for too long")]
+    Idle,
+    /// A request took too long to arrive.
+    #[error("a request was too slow to arrive")]
+    SlowRequest,
+    /// The client took its responses too slowly.
+    #[error("responses were taken too slowly")]
+    SlowReader,
+    /// The client had closed its sending side and requests went on for too long.
+    #[error("requests outlived the client")]
+    Lingered,
+    /// The handler asked for it.
+    #[error("closed by the request's handler")]
+    ByHandler,
+    /// The server shuts down.
+    #[error("the server shuts down")]
+    Shutdown,
+    /// No frame could be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No response could be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+type Running<'h> = Pin<Box<dyn Future<Output = Outcome> + Send + 'h>>;
+
+/// A request from its frame to its response.
+struct InFlight<'h> {
+    state: State<'h>,
+    tag: RequestTag,
+    started: Instant,
+}
+
+enum State<'h> {
+    Running(Running<'h>),
+    Done(Outcome),
+}
+
+/// One connection's state. `'h`: the handler and the context that the futures in flight borrow.
+pub struct Connection<'h, H> {
+    handler: &'h H,
+    context: &'h ConnectionContext,
+    limits: ConnectionLimits,
+    metrics: &'h ListenerMetrics,
+    reader: FrameReader,
+    writer: ResponseWriter,
+    in_flight: VecDeque<InFlight<'h>>,
+    /// Set once no further frame is read; the connection ends when all before it is written.
+    ending: Option<Closed>,
+    last_active: Instant,
+    reading: Option<Progress>,
+    writing: Option<Progress>,
+    ended_at: Option<Instant>,
+    counted: (u64, u64),
+}
+
+impl<'h, H: RequestHandler> Connection<'h, H> {
+    /// A connection that was just accepted.
+    pub fn new(
+        handler: &'h H,
+        context: &'h ConnectionContext,
+        limits: ConnectionLimits,
+        metrics: &'h ListenerMetrics,
+        residency: Arc<Residency>,
+    ) -> Self {
+        Connection {
+            handler,
+            context,
+            limits,
+            metrics,
+            reader: FrameReader::new(context.budget.clone(), limits.frame_bytes_max),
+            writer: ResponseWriter::new(context.budget.clone(), residency),
+            in_flight: VecDeque::new(),
+            ending: None,
+            last_active: Instant::now(),
+            reading: None,
+            writing: None,
+            ended_at: None,
+            counted: (0, 0),
+        }
+    }
+
+    /// Reads no further frame; the connection ends when all requests in flight are answered.
+    pub fn drain(&mut self) {
+        self.end(Closed::Shutdown);
+    }
+
+    fn end(&mut self, why: Closed) {
+        self.ending.get_or_insert(why);
+        self.ended_at.get_or_insert_with(Instant::now);
+        self.reading = None;
+    }
+
+    /// Goes on as far as possible; ready when the connection is to be closed.
+    pub fn poll<T: Transport>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<Closed> {
+        let end = self.poll_steps(cx, io);
+        self.count_bytes();
+        end
+    }
+
+    fn poll_steps<T: Transport>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<Closed> {
+        for request in &mut self.in_flight {
+            request.poll(cx);
+        }
+        loop {
+            let blocked = self.read(cx, io);
+            self.retire();
+            match self.writer.poll_write(cx, io) {
+                Poll::Ready(Err(e)) => return Poll::Ready(e.into()),
+                Poll::Ready(Ok(())) if self.in_flight.is_empty() => {
+                    if let Some(why) = self.ending.take() {
+                        return Poll::Ready(why);
+                    }
+                }
+                _ => {}
+            }
+            // Reading stopped at a limit of ours that the write has lifted: nobody else would wake us.
+            if blocked && self.may_read() {
+                continue;
+            }
+            return Poll::Pending;
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.ending.is_none()
+            && (self.reader.in_body()
+                || self.in_flight.len() < self.limits.in_flight_max && self.writer.memory() <= UNWRITTEN_MAX)
+    }
+
+    /// Reads and starts requests; true when it stopped at a limit, false when it waits for bytes or budget.
+    fn read<T: Transport>(&mut self, cx: &mut Context<'_>, io: &mut T) -> bool {
+        while self.may_read() {
+            match self.reader.poll_frame(cx, io) {
+                Poll::Pending => {
+                    if self.reading.is_none() && self.reader.in_frame() {
+                        self.reading = Some(Progress::start(Instant::now(), self.reader.received()));
+                    }
+                    return false;
+                }
+                Poll::Ready(Ok(Some(frame))) => self.start(cx, frame),
+                Poll::Ready(Ok(None)) => self.end(Closed::ByClient),
+                Poll::Ready(Err(e)) => self.end(e.into()),
+            }
+        }
+        true
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>, frame: Frame) {
+        self.reading = None;
+        let started = Instant::now();
+        self.last_active = started;
+        let tag = self.metrics.request(&frame);
+        let state = State::Running(Box::pin(self.handler.handle(self.context, frame)));
+        let mut request = InFlight { state, tag, started };
+        // The step that must happen in order happens here, before the next frame is looked at.
+        request.poll(cx);
+        self.in_flight.push_back(request);
+        self.retire();
+    }
+
+    /// Hands finished requests to the writer, up to the first one that is not.
+    fn retire(&mut self) {
+        while let Some(InFlight { state: State::Done(_), .. }) = self.in_flight.front() {
+            let Some(InFlight { state: State::Done(outcome), tag, started }) = self.in_flight.pop_front()
+            else {
+                unreachable!("the front was just seen");
+            };
+            let now = Instant::now();
+            self.last_active = now;
+            let error = match &outcome {
+                Outcome::Respond(response) | Outcome::RespondAndClose(response) => response.error,
+                Outcome::Silent | Outcome::Close => buslane_wire::ErrorCode::NONE,
+            };
+            self.metrics.handled(tag, now - started, error);
+            let closes = matches!(outcome, Outcome::RespondAndClose(_) | Outcome::Close);
+            if let Outcome::Respond(response) | Outcome::RespondAndClose(response) = outcome {
+                self.writer.push(response);
+            }
+            if closes {
+                // Requests behind it are not answered.
+                self.in_flight.clear();
+                self.ending = None;
+                self.end(Closed::ByHandler);
+            }
+        }
+    }
+
+    fn count_bytes(&mut self) {
+        let (received, written) = (self.reader.received(), self.writer.written());
+        self.metrics.request_bytes.inc_by(received - self.counted.0);
+        self.metrics.response_bytes.inc_by(written - self.counted.1);
+        self.metrics.cold_chunks.inc_by(self.writer.take_cold_chunks());
+        self.counted = (received, written);
+    }
+
+    /// Looks at the clock, after `poll` was pending: when to look again, or why the connection is too slow.
+    pub fn check_time(&mut self) -> Result<Instant, Closed> {
+        let now = Instant::now();
+        let pace = |timeout: Duration| Pace { timeout, rate_min: self.limits.rate_min };
+        let contended =
+            (self.reading.is_some() || !self.writer.is_empty()) && self.context.budget.is_contended();
+        let mut next = now + self.limits.idle_max;
+        if let Some(reading) = &mut self.reading {
+            let again =
+                reading.check(now, self.reader.received(), &pace(self.limits.read_timeout), contended);
+            next = next.min(again.ok_or(Closed::SlowRequest)?);
+        }
+        if self.writer.is_empty() {
+            self.writing = None;
+        } else {
+            let writing = self.writing.get_or_insert_with(|| Progress::start(now, self.writer.written()));
+            let again =
+                writing.check(now, self.writer.written(), &pace(self.limits.write_timeout), contended);
+            next = next.min(again.ok_or(Closed::SlowReader)?);
+        }
+        if let (Some(ended_at), Some(Closed::ByClient | Closed::Read(_))) = (self.ended_at, &self.ending)
+            && !self.in_flight.is_empty()
+        {
+            let until = ended_at + self.limits.linger;
+            if now >= until {
+                return Err(Closed::Lingered);
+            }
+            next = next.min(until);
+        }
+        if self.in_flight.is_empty() && self.writer.is_empty() && self.reading.is_none() {
+            let until = self.last_active + self.limits.idle_max;
+            if now >= until {
+                return Err(Closed::Idle);
+            }
+            next = next.min(until);
+        }
+        Ok(next)
+    }
+}
+
+impl InFlight<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let State::Running(future) = &mut self.state
+            && let Poll::Ready(outcome) = future.as_mut().poll(cx)
+        {
+            self.state = State::Done(outcome);
+        }
+    }
+}

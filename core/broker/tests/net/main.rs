@@ -1,0 +1,9 @@
+//! The listener against raw sockets, with a handler that does what the request says.
+
+mod fixture;
+
+mod budget;
+mod hostile;
+mod lifecycle;
+mod order;
+mod sendfile;
