@@ -99,7 +99,9 @@ pub fn run(args: ConsumeArgs) -> Outcome {
         // An offset that is gone is an error to be told, not a place to jump from.
         .set("auto.offset.reset", "error")
         .set("fetch.wait.max.ms", "200")
-        .set("queued.max.messages.kbytes", "65536");
+        .set("queued.max.messages.kbytes", "65536")
+        // When its queue is full librdkafka pauses fetching, by default for a whole second.
+        .set("fetch.queue.backoff.ms", "5");
     let consumer = BaseConsumer::from_config_and_context(&args.client.finish(config), listener.clone())
         .map_err(|error| Failure::usage(error.to_string()))?;
     let starts = find_starts(&consumer, &listener, &args, start)?;

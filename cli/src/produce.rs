@@ -80,6 +80,9 @@ pub struct ProduceArgs {
     client: ClientArgs,
 }
 
+/// Records sent between two looks at what became of earlier ones, as long as input keeps coming.
+const POLL_EVERY: u32 = 100;
+
 /// How records are sent; shared with `bench produce`.
 #[derive(Args, Clone, Debug)]
 pub struct DeliveryArgs {
@@ -254,19 +257,27 @@ struct Session<'a> {
 impl Session<'_> {
     fn run(mut self, input: Input, interrupt: &Interrupt) -> Outcome {
         let mut cut_short = None;
+        let mut unpolled = 0;
         loop {
             if interrupt.requested() {
                 cut_short = Some(Failure::new(Status::Interrupted, "interrupted; what was read is stored"));
                 break;
             }
             match input.lines.recv_timeout(Duration::from_millis(20)) {
-                Ok(line) => match line.record {
-                    Ok(record) => self.send(line.number, record, interrupt),
-                    Err(reason) => self.refuse(line.number, reason),
-                },
+                Ok(line) => {
+                    match line.record {
+                        Ok(record) => self.send(line.number, record, interrupt),
+                        Err(reason) => self.refuse(line.number, reason),
+                    }
+                    unpolled += 1;
+                    if unpolled < POLL_EVERY {
+                        continue;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            unpolled = 0;
             self.producer.poll(Duration::ZERO);
             self.report()?;
         }

@@ -89,7 +89,9 @@ pub fn run(args: &BenchConsumeArgs) -> Outcome {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
-        .set("queued.max.messages.kbytes", "65536");
+        .set("queued.max.messages.kbytes", "65536")
+        // When its queue is full librdkafka pauses fetching, by default for a whole second.
+        .set("fetch.queue.backoff.ms", "5");
     let config = args.client.finish(config);
     let ranges = ranges(args, &config)?;
     let shares = share(&ranges, args.consumers as usize, args.fan_out);
