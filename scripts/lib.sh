@@ -26,7 +26,8 @@ clock() {
     if (($1 < 60)); then printf '%ds' "$1"; else printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); fi
 }
 
-# section TITLE COMMAND...: a header, the command, and how long it took. Fails as the command fails.
+# section TITLE COMMAND...: a header, the command, and how long it took. Fails as the command fails. A function given as
+# COMMAND runs without bash's `set -e` (that is what looking at its exit code costs): its steps say `|| return`.
 section() {
     local title="$1" start="$SECONDS" status=0
     shift
