@@ -1,1 +1,9 @@
-//! Simulated file system and power cuts: the real log, metadata and owner under seeded faults.
+//! The real log, metadata and owner under seeded faults, on a simulated file system whose power is cut at any step.
+//!
+//! Owns the simulated disk ([`SimFs`]) and the worlds that run on it. Deliberately absent: production code paths of its
+//! own; nothing here is linked into a program. A failure prints its seed, and the same seed gives the same trace.
+
+pub mod rng;
+pub mod sim_fs;
+
+pub use sim_fs::SimFs;
