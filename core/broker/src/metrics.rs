@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::net::Budget;
+use crate::net::budget::Usage;
 use crate::net::connection::Closed;
 use crate::net::limits::Refusal;
 
@@ -314,7 +315,8 @@ impl Collector for Budgets {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let usages: Vec<_> =
             self.of.lock().iter().map(|(name, budget)| (name.clone(), budget.usage())).collect();
-        let kinds: [(&str, &str, fn(&crate::net::budget::Usage) -> usize); 3] = [
+        type Kind = (&'static str, &'static str, fn(&Usage) -> usize);
+        let kinds: [Kind; 3] = [
             ("memory_budget_bytes", "Bytes that requests and responses may take", |usage| usage.total),
             ("memory_budget_used_bytes", "Bytes that requests and responses take", |usage| usage.used),
             ("memory_budget_waiting", "Connections and handlers that wait for bytes", |usage| usage.waiting),

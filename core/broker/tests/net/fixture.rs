@@ -134,9 +134,8 @@ impl RequestHandler for Obedient {
         self.peers.lock().push((connection.id, connection.peer));
         self.start.notify_waiters();
         let number = || u32::from_be_bytes(argument[..4].try_into().unwrap());
-        let answer = |body: &[u8]| {
-            Response::from_bytes(framed(&[&correlation.to_be_bytes()[..], body].concat()))
-        };
+        let answer =
+            |body: &[u8]| Response::from_bytes(framed(&[&correlation.to_be_bytes()[..], body].concat()));
         match head[8] {
             b'e' => Outcome::Respond(answer(argument)),
             b'w' => {

@@ -1,0 +1,54 @@
+use super::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+async fn get(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn the_three_pages_and_the_host_check() {
+    let mut registry = crate::metrics::registry();
+    let metrics = crate::metrics::NetMetrics::register(&mut registry);
+    metrics.listener("kafka", &crate::net::Budget::new(1 << 20, 1 << 10));
+    let ready = Arc::new(AtomicBool::new(false));
+    let seen = ready.clone();
+    let readiness: Box<Readiness> = Box::new(move || match seen.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err("3 partitions recover".to_owned()),
+    });
+    let (server, address) =
+        HttpServer::bind("127.0.0.1:0".parse().unwrap(), registry, readiness).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(server.run(async move { drop(stopped.await) }));
+    let local = format!("Host: {address}\r\n");
+
+    assert_eq!(get(address, "/healthz", &local).await, (200, "alive\n".to_owned()));
+    assert_eq!(get(address, "/readyz", &local).await, (503, "not ready: 3 partitions recover\n".to_owned()));
+    ready.store(true, Ordering::SeqCst);
+    assert_eq!(get(address, "/readyz", &local).await, (200, "ready\n".to_owned()));
+    let (status, text) = get(address, "/metrics", &local).await;
+    assert_eq!(status, 200);
+    assert!(text.contains("\nbuslane_connections{listener=\"kafka\"} 0\n"), "{text}");
+    assert!(text.contains("\nbuslane_memory_budget_bytes{listener=\"kafka\"} 1048576\n"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert_eq!(get(address, "/", &local).await.0, 404);
+
+    for host in ["", "Host: evil.example\r\n", "Host: localhost.evil.example:8080\r\n", "Host: \u{e9}\r\n"] {
+        assert_eq!(get(address, "/metrics", host).await.0, 403, "{host:?}");
+    }
+    assert_eq!(get(address, "http://evil.example/metrics", &local).await.0, 403);
+    assert_eq!(get(address, "/metrics", "Host: localhost\r\n").await.0, 200);
+
+    drop(stop);
+    task.await.unwrap();
+}
