@@ -1,12 +1,14 @@
 //! The client verbs against a running broker.
 
+mod broker;
 mod fixture;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use fixture::{Broker, buslane, buslane_with};
+use broker::{Broker, signal};
+use fixture::{buslane, buslane_with};
 use serde_json::{Value, json};
 
 /// Every line of a command's stdout as JSON.
@@ -170,7 +172,7 @@ fn a_follower_sees_new_records_and_ctrl_c_ends_it_well() {
     // It stands at the end now, waiting.
     buslane_with(&["produce", "live", "-b", b], b"new\n").expect(0);
     assert_eq!(lines.next().unwrap().unwrap(), "new");
-    fixture::signal(&follower, "INT");
+    signal(&follower, "INT");
     assert_eq!(follower.wait().unwrap().code(), Some(0));
 }
 
