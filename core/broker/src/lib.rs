@@ -1,6 +1,20 @@
 //! The tokio shell around the core: listeners, request kinds, partition owners, store, retention.
 
+mod clock;
 pub mod config;
+mod fetch_sessions;
+mod handler;
 pub mod http;
 pub mod metrics;
 pub mod net;
+mod node;
+mod partitions;
+mod producer_ids;
+mod requests;
+mod retention;
+mod server;
+mod topic_config;
+mod topics;
+mod validate;
+pub use config::ServerConfig;
+pub use server::{Started, run};

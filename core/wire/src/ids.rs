@@ -45,6 +45,19 @@ impl fmt::Display for TopicId {
     }
 }
 
+impl serde::Serialize for TopicId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for TopicId {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<TopicId, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        TopicId::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("'{text}' is not a topic id")))
+    }
+}
+
 impl fmt::Debug for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -52,7 +65,9 @@ impl fmt::Debug for TopicId {
 }
 
 /// One partition of one creation of a topic.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct TopicPartition {
     /// The topic.
     pub topic: TopicId,
@@ -67,7 +82,9 @@ impl fmt::Display for TopicPartition {
 }
 
 /// A segment's identity, unique in its partition for ever (design: "Identity and epochs").
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct SegmentId(pub u64);
 
 impl fmt::Display for SegmentId {
@@ -77,7 +94,9 @@ impl fmt::Display for SegmentId {
 }
 
 /// One segment of one partition.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct SegmentRef {
     /// The partition.
     pub partition: TopicPartition,
@@ -92,7 +111,9 @@ impl fmt::Display for SegmentRef {
 }
 
 /// A node of the cluster (Kafka's broker id). Stable for ever.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct NodeId(pub i32);
 
 impl fmt::Display for NodeId {
@@ -102,7 +123,9 @@ impl fmt::Display for NodeId {
 }
 
 /// Kafka's leader epoch: belongs to one process run of one owner of one partition; only ever rises.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct LeaderEpoch(pub i32);
 
 impl fmt::Display for LeaderEpoch {
@@ -112,7 +135,9 @@ impl fmt::Display for LeaderEpoch {
 }
 
 /// When an append counts as stored on one store (design: "What is promised"). Fixed when a segment opens.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub enum Durability {
     /// In the page cache; synced in the background within about a second.
     #[default]

@@ -1,0 +1,56 @@
+//! From frames to requests and back: where the listener meets the node.
+
+use std::sync::{Arc, OnceLock};
+
+use buslane_log::ReadSlice;
+use bytes::Bytes;
+
+use crate::net::{ConnectionContext, Frame, Outcome, Piece, RequestHandler, Response};
+use crate::node::Node;
+use crate::requests::{self, Answer};
+
+/// Serves the requests of one node, once it is there.
+#[derive(Default)]
+pub struct NodeHandler {
+    node: OnceLock<Arc<Node>>,
+}
+
+impl NodeHandler {
+    /// From now on requests are served.
+    pub fn serve(&self, node: Arc<Node>) {
+        assert!(self.node.set(node).is_ok(), "a handler serves one node");
+    }
+
+    /// Whether requests are served; else what that waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        let node = self.node.get().ok_or("the data folder is being opened")?;
+        match node.recovering() {
+            0 => Ok(()),
+            n => Err(format!("{n} partitions recover")),
+        }
+    }
+}
+
+impl RequestHandler for NodeHandler {
+    async fn handle(&self, connection: &ConnectionContext, frame: Frame) -> Outcome {
+        let Some(node) = self.node.get() else { return Outcome::Close };
+        match requests::handle(node.clone(), frame.into_bytes()).await {
+            Answer::Send { mut encoder, files } => {
+                Outcome::Respond(Response::from_encoder(&mut encoder, |token, len| piece(&files, token, len)))
+            }
+            Answer::Nothing => Outcome::Silent,
+            Answer::Close(reason) => {
+                tracing::info!(peer = %connection.peer, reason, "connection closed");
+                Outcome::Close
+            }
+        }
+    }
+}
+
+fn piece(files: &[ReadSlice], token: u64, len: u32) -> Piece {
+    match usize::try_from(token).ok().and_then(|i| files.get(i)) {
+        Some(slice) => Piece::File { file: slice.file.clone(), position: slice.position, len },
+        // An answer without its file would be a bug of ours; the length check of the response finds it.
+        None => Piece::Bytes(Bytes::new()),
+    }
+}

@@ -1,0 +1,320 @@
+//! Carrying out what an owner asks for: on the blocking pool where it touches the disk, as a task where it proposes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use buslane_log::{CreateError, RecoverError, Segment, SegmentSpec};
+use buslane_meta::{Command, OpenSegment as MetaOpen, ProposeError};
+use buslane_partition::{
+    Action, Millis, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy, StoreFault,
+};
+use buslane_wire::ids::{LeaderEpoch, SegmentId};
+
+use super::chain_view;
+use super::partition::{Copy, Inner, Partition};
+
+/// First pause before an owner that could not go on asks for a new epoch; doubles up to [`RESTART_PAUSE_MAX`].
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+impl Partition {
+    /// Starts one action. Its answer comes back through [`Partition::step`].
+    pub(super) fn carry_out(self: &Arc<Self>, inner: &mut Inner, action: Action) {
+        let epoch = inner.owner.as_ref().expect("actions come from an owner").epoch();
+        let this = self.clone();
+        match action {
+            Action::Recover { node, segment } => self.blocking(move || {
+                let report = this.recover_copy(segment, epoch);
+                this.step(epoch, |o, now, out| o.on_report(now, node, segment, report, out));
+            }),
+            Action::LoadProducers { from, end_offset } => self.blocking(move || {
+                let loaded = this.load_producers(from.map(|(segment, _)| segment), end_offset);
+                this.step(epoch, |o, now, out| o.on_producers(now, loaded, out));
+            }),
+            Action::Create { node, segment, base_offset, durability, producers } => {
+                self.blocking(move || {
+                    let spec =
+                        SegmentSpec { segment: this.segment_ref(segment), base_offset, epoch, durability };
+                    let result = this.create_copy(spec, &producers);
+                    this.step(epoch, |o, now, out| o.on_created(now, node, segment, result, out));
+                })
+            }
+            Action::Checkpoint { segment, end_offset, producers } => {
+                if let Some(copy) = inner.open.clone().filter(|c| c.id == segment) {
+                    self.blocking(move || {
+                        // Derived data: without it recovery only reads more.
+                        if let Err(error) = copy.segment.checkpoint_producers(end_offset, &producers) {
+                            tracing::warn!(partition = ?this, %error, "producer checkpoint not written");
+                        }
+                    });
+                }
+            }
+            Action::Presync { segment } => {
+                if let Some(copy) = inner.open.clone().filter(|c| c.id == segment) {
+                    // Its outcome shows at the seal.
+                    self.context.store.presync(&copy.segment);
+                }
+            }
+            Action::SealCopy { node, segment, end_offset, producers } => {
+                let open = inner.open.clone().filter(|c| c.id == segment).map(|c| c.segment);
+                self.blocking(move || {
+                    let result = this.seal_copy(open, segment, end_offset, &producers);
+                    this.step(epoch, |o, _, out| o.on_sealed_copy(node, segment, result, out));
+                });
+            }
+            Action::CopyTail { target, segment, .. } => {
+                // Copies on other nodes come with replication; with one store there is no shorter copy to complete.
+                self.step_later(epoch, move |o, now, out| {
+                    o.on_copied(now, target, segment, Err(StoreFault::Lost), out);
+                });
+            }
+            Action::Propose(proposal) => {
+                self.context.runtime.spawn(async move {
+                    let outcome = this.propose(&proposal, epoch).await;
+                    this.step(epoch, |o, now, out| o.on_proposed(now, outcome, out));
+                    this.lock().restarts = 0;
+                });
+            }
+            Action::Committed(_) | Action::Ready | Action::SteppedDown | Action::Restart { .. } => {
+                unreachable!("{action:?} is carried out under the lock")
+            }
+        }
+    }
+
+    fn blocking(&self, work: impl FnOnce() + Send + 'static) {
+        // The handle is dropped: the answer comes back as a step.
+        drop(self.context.runtime.spawn_blocking(work));
+    }
+
+    fn step_later(
+        self: &Arc<Self>,
+        epoch: LeaderEpoch,
+        input: impl FnOnce(&mut buslane_partition::Owner, Millis, &mut Vec<Action>) + Send + 'static,
+    ) {
+        let this = self.clone();
+        self.blocking(move || this.step(epoch, input));
+    }
+
+    /// Promises the epoch, then finds out how far the copy goes (FenceBeforeRead).
+    fn recover_copy(self: &Arc<Self>, segment: SegmentId, epoch: LeaderEpoch) -> Result<Report, StoreFault> {
+        let store = &self.context.store;
+        match store.promise(&[(self.id, epoch)]) {
+            Ok(results) if results.iter().all(Result::is_ok) => {}
+            Ok(_) => return Err(StoreFault::Fenced),
+            Err(error) => {
+                tracing::error!(partition = ?self, %error, "promise not written");
+                return Err(StoreFault::Lost);
+            }
+        }
+        let image = self.context.consensus.image();
+        let Some(open) = image.partition(self.id).and_then(|p| p.open_segment().cloned()) else {
+            return Err(StoreFault::Lost);
+        };
+        let reference = self.segment_ref(segment);
+        match store.recover(reference, open.base_offset, open.epoch, open.durability, epoch) {
+            Ok((_, recovery)) => {
+                if let Some(cut) = &recovery.cut {
+                    tracing::warn!(partition = ?self, file = %cut.file, position = cut.position, bytes = cut.bytes, reason = %cut.reason, "a torn end was cut off");
+                }
+                let report = recovery.report;
+                Ok(Report::Copy { end_offset: report.end_offset, whole: report.whole })
+            }
+            Err(RecoverError::Missing { file, .. }) => {
+                tracing::error!(partition = ?self, file, "the copy of the open segment is gone");
+                Ok(Report::Missing)
+            }
+            Err(RecoverError::NotPromised { .. }) => Err(StoreFault::Fenced),
+            Err(error) => {
+                self.take_offline(error.to_string());
+                Err(StoreFault::Lost)
+            }
+        }
+    }
+
+    /// The producers as of `end_offset`: the newest checkpoint, and the headers after it. With no segment given, from
+    /// the chain's last sealed one.
+    fn load_producers(
+        self: &Arc<Self>,
+        segment: Option<SegmentId>,
+        end_offset: i64,
+    ) -> Result<(ProducerTable, Millis), StoreFault> {
+        let image = self.context.consensus.image();
+        let chain = image.partition(self.id).map(|p| p.chain.clone()).unwrap_or_default();
+        let last = match segment {
+            Some(id) => chain.iter().find(|s| s.id == id),
+            None => chain.iter().rfind(|s| s.end_offset().is_some_and(|end| end <= end_offset)),
+        };
+        let Some(last) = last else { return Ok((ProducerTable::default(), Millis::MIN)) };
+        let loaded = match segment {
+            Some(_) => {
+                let copy = self.context.store.get(&self.segment_ref(last.id));
+                copy.ok_or_else(|| format!("segment {} was recovered and is gone", last.id))
+            }
+            None => self.load_sealed(last).map_err(|e| e.to_string()),
+        };
+        let result = loaded.and_then(|copy| {
+            replay_producers(&copy, end_offset, self.context.clock.now_ms()).map_err(|e| e.to_string())
+        });
+        result.map_err(|error| {
+            self.take_offline(error);
+            StoreFault::Lost
+        })
+    }
+
+    fn create_copy(self: &Arc<Self>, spec: SegmentSpec, producers: &[u8]) -> Result<(), StoreFault> {
+        let (id, base_offset) = (spec.segment.segment, spec.base_offset);
+        match self.context.store.create(spec) {
+            Ok(segment) => {
+                if let Err(error) = segment.checkpoint_producers(base_offset, producers) {
+                    tracing::error!(partition = ?self, %error, "a new segment's first checkpoint was not written");
+                    return Err(StoreFault::Lost);
+                }
+                self.lock().made.push(Copy { id, segment });
+                Ok(())
+            }
+            Err(CreateError::Fenced { .. }) => Err(StoreFault::Fenced),
+            Err(error) => {
+                tracing::error!(partition = ?self, %error, "segment not created");
+                Err(StoreFault::Lost)
+            }
+        }
+    }
+
+    fn seal_copy(
+        self: &Arc<Self>,
+        open: Option<Arc<Segment>>,
+        segment: SegmentId,
+        end_offset: i64,
+        producers: &[u8],
+    ) -> Result<SealedCopy, StoreFault> {
+        let copy = match open.or_else(|| self.context.store.get(&self.segment_ref(segment))) {
+            Some(copy) => copy,
+            None => {
+                tracing::error!(partition = ?self, %segment, "the segment to be sealed is not loaded");
+                return Err(StoreFault::Lost);
+            }
+        };
+        let sealed = copy.checkpoint_producers(end_offset, producers).and_then(|()| copy.seal(end_offset));
+        match sealed {
+            Ok(sealed) => Ok(SealedCopy { bytes: sealed.bytes, max_timestamp: sealed.max_timestamp }),
+            Err(error) => {
+                tracing::error!(partition = ?self, %error, "segment not sealed");
+                Err(StoreFault::Lost)
+            }
+        }
+    }
+
+    async fn propose(self: &Arc<Self>, proposal: &Proposal, epoch: LeaderEpoch) -> ProposalOutcome {
+        let command = self.command(proposal, epoch);
+        let result = self.context.consensus.propose(vec![command]).await;
+        let view = || {
+            let image = self.context.consensus.image();
+            image.partition(self.id).map(|p| chain_view(p))
+        };
+        match result {
+            Ok(results) => match results.into_iter().next() {
+                Some(Ok(_)) => ProposalOutcome::Committed,
+                refused => {
+                    let refused = refused.and_then(Result::err);
+                    tracing::warn!(partition = ?self, ?refused, "metadata refused a change of the chain");
+                    match view() {
+                        Some(view) => ProposalOutcome::Refused(view),
+                        // The topic was deleted: the owner will be fenced.
+                        None => ProposalOutcome::Refused(super::gone(epoch)),
+                    }
+                }
+            },
+            Err(error) => {
+                if !matches!(error, ProposeError::Stopped) {
+                    tracing::warn!(partition = ?self, %error, "no answer to a change of the chain");
+                }
+                // Not at once again: whatever took the answer may take the next one.
+                tokio::time::sleep(RESTART_PAUSE).await;
+                view().map_or_else(|| ProposalOutcome::Refused(super::gone(epoch)), ProposalOutcome::Unknown)
+            }
+        }
+    }
+
+    fn command(&self, proposal: &Proposal, epoch: LeaderEpoch) -> Command {
+        let open = |o: &buslane_partition::OpenSegment| MetaOpen {
+            segment: o.segment,
+            base_offset: o.base_offset,
+            stores: o.stores.clone(),
+            durability: o.durability,
+        };
+        match proposal {
+            Proposal::Open(o) => Command::Open { partition: self.id, epoch, open: open(o) },
+            Proposal::Seal { segment, end_offset, bytes, max_timestamp, complete, loss, next } => {
+                Command::Seal {
+                    partition: self.id,
+                    epoch,
+                    segment: *segment,
+                    end_offset: *end_offset,
+                    bytes: *bytes,
+                    max_timestamp: *max_timestamp,
+                    complete: complete.clone(),
+                    loss: loss.map(|l| buslane_meta::Loss { epoch: l.epoch, end_offset: l.end_offset }),
+                    next: next.as_ref().map(open),
+                }
+            }
+        }
+    }
+
+    /// Asks for a new epoch after a pause, and starts over with it.
+    pub(super) fn restart(self: &Arc<Self>, inner: &mut Inner, reason: &'static str) {
+        let Some(epoch) = inner.owner.as_ref().map(buslane_partition::Owner::epoch) else { return };
+        let pause = RESTART_PAUSE.saturating_mul(1 << inner.restarts.min(10)).min(RESTART_PAUSE_MAX);
+        inner.restarts += 1;
+        tracing::warn!(partition = ?self, reason, ?pause, "the owner starts over");
+        let this = self.clone();
+        self.context.runtime.spawn(async move {
+            tokio::time::sleep(pause).await;
+            loop {
+                let image = this.context.consensus.image();
+                let Some(partition) = image.partition(this.id) else { return };
+                if partition.epoch > epoch || partition.owner != Some(this.context.me) {
+                    // Somebody else gave it a new epoch meanwhile.
+                    return;
+                }
+                let assign = Command::Assign {
+                    partition: this.id,
+                    expected_epoch: partition.epoch,
+                    owner: this.context.me,
+                };
+                if let Ok(results) = this.context.consensus.propose(vec![assign]).await
+                    && results.first().is_some_and(Result::is_ok)
+                {
+                    let image = this.context.consensus.image();
+                    let Some(partition) = image.partition(this.id) else { return };
+                    this.start(chain_view(partition), partition.plan.clone(), partition.log_start_offset);
+                    return;
+                }
+                tokio::time::sleep(RESTART_PAUSE_MAX).await;
+            }
+        });
+    }
+}
+
+/// The newest readable checkpoint at or below `end_offset`, and every header after it.
+fn replay_producers(
+    copy: &Arc<Segment>,
+    end_offset: i64,
+    now_ms: Millis,
+) -> anyhow::Result<(ProducerTable, Millis)> {
+    let (mut from, mut table) = (copy.base_offset(), ProducerTable::default());
+    if let Some((at, payload)) = copy.producers_at(end_offset)? {
+        match ProducerTable::decode(&payload) {
+            Ok(decoded) => (from, table) = (at, decoded),
+            Err(error) => {
+                tracing::warn!(segment = %copy.reference(), %error, "producer checkpoint is not readable")
+            }
+        }
+    }
+    let mut newest = Millis::MIN;
+    copy.for_each_header(from, end_offset, |header| {
+        // Remembered a little longer than without the restart: the safe side.
+        table.record(now_ms, header);
+        newest = newest.max(header.max_timestamp);
+    })?;
+    Ok((table, newest))
+}

@@ -1,0 +1,129 @@
+//! The partitions of this node, and the table by which requests find them.
+
+mod actions;
+mod partition;
+mod read;
+mod waiting;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use buslane_log::Store;
+use buslane_meta::{Consensus, PartitionImage};
+use buslane_partition::{ChainView, OpenView};
+use buslane_wire::ids::{LeaderEpoch, NodeId, TopicId};
+
+pub use partition::{AppendRefused, Batch, NotReadable, Offsets, Partition, Ticket};
+pub use read::{ReadRefused, Sought};
+pub use waiting::{Acks, Appended, FetchWait};
+
+use crate::clock::Clock;
+use crate::topic_config::TopicConfig;
+
+/// What every partition of a node shares.
+pub struct Context {
+    /// This node.
+    pub me: NodeId,
+    /// Its store.
+    pub store: Store,
+    /// The cluster's metadata.
+    pub consensus: Arc<dyn Consensus>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where tasks and blocking work run.
+    pub runtime: tokio::runtime::Handle,
+    /// A segment that nothing was written to for this long is sealed.
+    pub segment_idle_ms: i64,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiry_ms: i64,
+}
+
+/// A topic as requests see it.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its settings in force.
+    pub config: Arc<TopicConfig>,
+    /// Its partitions by index.
+    pub partitions: Vec<Arc<Partition>>,
+}
+
+impl Topic {
+    /// The partition of that index.
+    pub fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
+        usize::try_from(index).ok().and_then(|i| self.partitions.get(i))
+    }
+}
+
+/// All topics; replaced as a whole when one changes.
+#[derive(Debug, Default, Clone)]
+pub struct Topics {
+    by_name: HashMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<TopicId, Arc<Topic>>,
+}
+
+impl Topics {
+    /// By name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    /// By id.
+    pub fn with_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// In no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_id.values()
+    }
+
+    /// Number of topics.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Enters a topic, or replaces it.
+    pub fn insert(&mut self, topic: Arc<Topic>) {
+        self.by_name.insert(topic.name.clone(), topic.clone());
+        self.by_id.insert(topic.id, topic);
+    }
+
+    /// Takes a topic out.
+    pub fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
+        let topic = self.by_id.remove(&id)?;
+        // The name may be a newer topic's by now.
+        if self.by_name.get(&topic.name).is_some_and(|t| t.id == id) {
+            self.by_name.remove(&topic.name);
+        }
+        Some(topic)
+    }
+}
+
+/// What an owner sees of a partition's image.
+pub(crate) fn chain_view(partition: &PartitionImage) -> ChainView {
+    ChainView {
+        epoch: partition.epoch,
+        sealed_end_offset: partition.sealed_end_offset,
+        open: partition.open_segment().map(|s| OpenView {
+            segment: s.id,
+            base_offset: s.base_offset,
+            epoch: s.epoch,
+            stores: s.stores.clone(),
+            durability: s.durability,
+        }),
+    }
+}
+
+/// What an owner sees of a partition that was deleted: it is fenced.
+fn gone(epoch: LeaderEpoch) -> ChainView {
+    ChainView { epoch: LeaderEpoch(epoch.0.saturating_add(1)), sealed_end_offset: 0, open: None }
+}

@@ -1,0 +1,546 @@
+//! One partition on this node: its owner, its open copy, and whoever waits for either.
+//!
+//! The lock is held for decisions and for the write of a batch into the page cache; every other disk access and every
+//! proposal runs outside of it and comes back through [`Partition::step`]. Nothing is half-changed across an await.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use buslane_log::Segment;
+use buslane_partition::{Action, Admission, ChainView, Millis, Owner, Phase, Refusal, Settings};
+use buslane_wire::batch::{BatchHeader, StampedBatch};
+use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, SegmentRef, TopicPartition};
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, oneshot};
+
+use super::Context;
+use super::waiting::{Acks, Appended, FetchWait, PendingAcks};
+use crate::topic_config::{TimestampType, TopicConfig};
+
+/// Bytes of batches that may wait for a segment to be opened or sealed, for each partition. Beyond it a batch is
+/// refused with a retriable error.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// Why a batch was not appended, as far as the partition knows.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AppendRefused {
+    /// The owner said no.
+    #[error(transparent)]
+    Owner(#[from] Refusal),
+    /// The partition left this node, or started over, while the batch waited.
+    #[error("the partition is no longer here")]
+    Gone,
+    /// This store cannot write: full, failed, damaged. The text is for the log and the client.
+    #[error("{0}")]
+    Storage(Arc<str>),
+    /// Too much waits already.
+    #[error("{WAITING_BYTES_MAX} bytes wait for the partition already")]
+    Busy,
+}
+
+/// A batch that was checked and can be appended.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its header as received.
+    pub header: BatchHeader,
+    /// The whole batch, header included: a slice of the request's buffer.
+    pub bytes: Bytes,
+}
+
+/// Where an append stands when [`Partition::append`] returns.
+#[derive(Debug)]
+pub enum Ticket {
+    /// Acknowledged or refused.
+    Done(Result<Appended, AppendRefused>),
+    /// Appended; the confirmation comes. A closed channel means that the partition is gone.
+    Confirming(oneshot::Receiver<Appended>),
+    /// Waits for a segment; what became of it comes.
+    Waiting(oneshot::Receiver<Ticket>),
+}
+
+/// The offsets that every answer about a partition is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offsets {
+    /// First offset that can be read.
+    pub log_start_offset: i64,
+    /// The high watermark (committed offset), exclusive. There are no transactions, so it is the last stable offset.
+    pub high_watermark: i64,
+    /// The leader epoch.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Why a partition cannot be read now.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotReadable {
+    /// Not owned here, or its end is not known yet: NOT_LEADER_OR_FOLLOWER.
+    #[error("the partition is not served here now")]
+    NotOwner,
+    /// Damaged or failed: KAFKA_STORAGE_ERROR.
+    #[error("{0}")]
+    Storage(Arc<str>),
+}
+
+struct WaitingBatch {
+    batch: Batch,
+    acks: Acks,
+    reply: oneshot::Sender<Ticket>,
+}
+
+/// A copy in which the owner writes.
+#[derive(Clone)]
+pub(super) struct Copy {
+    pub(super) id: SegmentId,
+    pub(super) segment: Arc<Segment>,
+}
+
+pub(super) struct Inner {
+    pub(super) owner: Option<Owner>,
+    /// The open segment's copy.
+    pub(super) open: Option<Copy>,
+    /// Copies made for segments that are not opened yet.
+    pub(super) made: Vec<Copy>,
+    waiting: VecDeque<WaitingBatch>,
+    waiting_bytes: usize,
+    acks: PendingAcks,
+    fetches: Vec<Arc<FetchWait>>,
+    /// Appended and not committed: end offset and bytes of each batch.
+    uncommitted: VecDeque<(i64, u64)>,
+    pub(super) config: Arc<TopicConfig>,
+    log_start_offset: i64,
+    /// Set while this store cannot serve the partition; says why and what to do.
+    pub(super) offline: Option<Arc<str>>,
+    /// Since when the owner restarts without success, for the back-off.
+    pub(super) restarts: u32,
+    scratch: Vec<Action>,
+}
+
+/// See the module's head.
+pub struct Partition {
+    /// Which one.
+    pub id: TopicPartition,
+    /// Its topic's name.
+    pub topic: Arc<str>,
+    pub(super) context: Arc<Context>,
+    inner: Mutex<Inner>,
+    stepped_down: Notify,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.id.partition)
+    }
+}
+
+impl Partition {
+    /// A partition that nobody owns here yet.
+    pub fn new(
+        id: TopicPartition,
+        topic: Arc<str>,
+        context: Arc<Context>,
+        config: Arc<TopicConfig>,
+    ) -> Arc<Partition> {
+        Arc::new(Partition {
+            id,
+            topic,
+            context,
+            inner: Mutex::new(Inner {
+                owner: None,
+                open: None,
+                made: Vec::new(),
+                waiting: VecDeque::new(),
+                waiting_bytes: 0,
+                acks: PendingAcks::default(),
+                fetches: Vec::new(),
+                uncommitted: VecDeque::new(),
+                config,
+                log_start_offset: 0,
+                offline: None,
+                restarts: 0,
+                scratch: Vec::new(),
+            }),
+            stepped_down: Notify::new(),
+        })
+    }
+
+    /// The owner's settings that follow from a topic's.
+    fn settings(config: &TopicConfig, context: &Context) -> Settings {
+        Settings {
+            // Replication comes with the cluster; a plan of several stores cannot be made before.
+            replicas: 1,
+            min_insync: config.min_insync_replicas,
+            durability: config.durability,
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            idle_ms: context.segment_idle_ms,
+            producer_expiry_ms: context.producer_expiry_ms,
+            ..Settings::default()
+        }
+    }
+
+    /// Starts a run of ownership under the epoch in `chain`. Whatever an earlier run left waiting is given up.
+    pub fn start(self: &Arc<Self>, chain: ChainView, plan: Vec<NodeId>, log_start_offset: i64) {
+        let mut inner = self.inner.lock();
+        self.abandon(&mut inner);
+        inner.log_start_offset = log_start_offset;
+        let me = self.context.me;
+        let settings = Self::settings(&inner.config, &self.context);
+        let mut out = std::mem::take(&mut inner.scratch);
+        inner.owner = Some(Owner::start(me, chain, plan, [me].into(), settings, &mut out));
+        self.act(&mut inner, out);
+    }
+
+    /// The partition is no longer this node's, or its topic is gone.
+    pub fn fence(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(owner) = &mut inner.owner {
+            owner.fence();
+        }
+        inner.owner = None;
+        self.abandon(&mut inner);
+        self.stepped_down.notify_one();
+    }
+
+    fn abandon(&self, inner: &mut Inner) {
+        inner.open = None;
+        inner.made.clear();
+        inner.waiting.clear();
+        inner.waiting_bytes = 0;
+        inner.acks.clear();
+        inner.uncommitted.clear();
+        for fetch in inner.fetches.drain(..) {
+            fetch.wake();
+        }
+    }
+
+    /// New settings of the topic.
+    pub fn reconfigure(&self, config: Arc<TopicConfig>) {
+        let mut inner = self.inner.lock();
+        let settings = Self::settings(&config, &self.context);
+        inner.config = config;
+        if let Some(owner) = &mut inner.owner {
+            owner.set_settings(settings);
+        }
+    }
+
+    /// The topic's settings in force.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.inner.lock().config.clone()
+    }
+
+    /// The log start offset moved in metadata.
+    pub fn set_log_start_offset(&self, log_start_offset: i64) {
+        let mut inner = self.inner.lock();
+        inner.log_start_offset = inner.log_start_offset.max(log_start_offset);
+        for fetch in inner.fetches.drain(..) {
+            fetch.wake();
+        }
+    }
+
+    /// Appends a checked batch. The order of calls is the order in the log. Does not block but for the page cache.
+    pub fn append(self: &Arc<Self>, batch: Batch, acks: Acks) -> Ticket {
+        let mut inner = self.inner.lock();
+        if let Some(reason) = &inner.offline {
+            return Ticket::Done(Err(AppendRefused::Storage(reason.clone())));
+        }
+        if inner.owner.is_none() {
+            return Ticket::Done(Err(AppendRefused::Gone));
+        }
+        if !inner.waiting.is_empty() {
+            return enqueue(&mut inner, batch, acks);
+        }
+        let mut out = std::mem::take(&mut inner.scratch);
+        let ticket = match self.offer(&mut inner, &batch, acks, &mut out) {
+            Some(ticket) => ticket,
+            None => enqueue(&mut inner, batch, acks),
+        };
+        self.act(&mut inner, out);
+        ticket
+    }
+
+    /// Offers one batch to the owner and writes it where it was placed; `None`: it has to wait.
+    fn offer(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        batch: &Batch,
+        acks: Acks,
+        out: &mut Vec<Action>,
+    ) -> Option<Ticket> {
+        let now_ms = self.context.clock.now_ms();
+        let owner = inner.owner.as_mut()?;
+        let place = match owner.admit(now_ms, &batch.header, acks == Acks::All, out) {
+            Err(refusal) => return Some(Ticket::Done(Err(refusal.into()))),
+            Ok(Admission::Wait) => return None,
+            Ok(Admission::Duplicate { base_offset, last_offset }) => {
+                let appended = Appended {
+                    base_offset,
+                    log_append_time_ms: -1,
+                    log_start_offset: inner.log_start_offset,
+                };
+                return Some(self.confirm(inner, last_offset + 1, acks, appended));
+            }
+            Ok(Admission::Append(place)) => place,
+        };
+        let copy = inner.open.as_ref().expect("an owner that appends has an open copy");
+        assert_eq!(copy.id, place.segment, "{self:?}: the open copy is another segment's");
+        let mut stamped = StampedBatch::new(&batch.bytes, place.base_offset, place.epoch)
+            .expect("a batch is checked before it is offered");
+        let mut log_append_time_ms = -1;
+        if inner.config.timestamp_type == TimestampType::LogAppendTime {
+            stamped.stamp_log_append_time(now_ms);
+            log_append_time_ms = now_ms;
+        }
+        let header = stamped.header;
+        let segment = copy.segment.clone();
+        if let Err(error) = segment.append(place.epoch, &[stamped]) {
+            let text: Arc<str> = error.to_string().into();
+            tracing::error!(partition = ?self, %error, "append failed; the segment is given up");
+            owner.on_store_lost(now_ms, self.context.me, place.segment, out);
+            return Some(Ticket::Done(Err(AppendRefused::Storage(text))));
+        }
+        owner.on_appended(now_ms, &header, out);
+        inner.uncommitted.push_back((header.next_offset(), header.total_len() as u64));
+        match segment.durability() {
+            Durability::Replicated => {
+                owner.on_confirmed(self.context.me, place.segment, header.next_offset(), out);
+                self.committed(inner, out);
+            }
+            Durability::Synced => self.request_sync(&segment, place.segment, place.epoch),
+        }
+        let appended = Appended {
+            base_offset: header.base_offset,
+            log_append_time_ms,
+            log_start_offset: inner.log_start_offset,
+        };
+        Some(self.confirm(inner, header.next_offset(), acks, appended))
+    }
+
+    /// The answer of an append that ends at `end_offset`, now or when its confirmation is there.
+    fn confirm(&self, inner: &mut Inner, end_offset: i64, acks: Acks, appended: Appended) -> Ticket {
+        let owner = inner.owner.as_ref().expect("an append was just admitted");
+        let confirmed = match acks {
+            Acks::None => true,
+            Acks::One => end_offset <= owner.first_confirmed_offset(),
+            Acks::All => owner.committed_offset().is_some_and(|c| end_offset <= c),
+        };
+        if confirmed {
+            Ticket::Done(Ok(appended))
+        } else {
+            Ticket::Confirming(inner.acks.push(end_offset, acks, appended))
+        }
+    }
+
+    /// Takes the `Committed` actions out of `out` at once: the hot path has no other.
+    fn committed(&self, inner: &mut Inner, out: &mut Vec<Action>) {
+        out.retain(|action| match action {
+            Action::Committed(offset) => {
+                on_committed(inner, *offset);
+                false
+            }
+            _ => true,
+        });
+    }
+
+    fn request_sync(self: &Arc<Self>, segment: &Arc<Segment>, id: SegmentId, epoch: LeaderEpoch) {
+        let this = self.clone();
+        let me = self.context.me;
+        self.context.store.request_sync(
+            segment,
+            Box::new(move |result| {
+                this.step(epoch, |owner, now_ms, out| match &result {
+                    Ok(synced) => owner.on_confirmed(me, id, synced.end_offset, out),
+                    Err(error) => {
+                        tracing::error!(partition = ?this, %error, "sync failed; the segment is given up");
+                        owner.on_store_lost(now_ms, me, id, out);
+                    }
+                });
+            }),
+        );
+    }
+
+    /// Feeds the owner of the run `epoch` and carries out what it asks for; an answer for an earlier run is dropped.
+    pub(super) fn step(
+        self: &Arc<Self>,
+        epoch: LeaderEpoch,
+        input: impl FnOnce(&mut Owner, Millis, &mut Vec<Action>),
+    ) {
+        let mut inner = self.inner.lock();
+        let now_ms = self.context.clock.now_ms();
+        let mut out = std::mem::take(&mut inner.scratch);
+        if let Some(owner) = inner.owner.as_mut().filter(|o| o.epoch() == epoch) {
+            input(owner, now_ms, &mut out);
+        }
+        self.act(&mut inner, out);
+    }
+
+    /// Time passes.
+    pub fn tick(self: &Arc<Self>) {
+        let Some(epoch) = self.inner.lock().owner.as_ref().map(Owner::epoch) else { return };
+        self.step(epoch, |owner, now_ms, out| owner.on_tick(now_ms, out));
+    }
+
+    /// Seals what is open and waits until nothing is.
+    pub async fn step_down(self: &Arc<Self>) {
+        let done = self.stepped_down.notified();
+        let Some(epoch) = self.inner.lock().owner.as_ref().map(Owner::epoch) else { return };
+        self.step(epoch, |owner, now_ms, out| owner.step_down(now_ms, out));
+        if self.phase() != Phase::Stopped {
+            done.await;
+        }
+    }
+
+    /// The owner's state; `Stopped` when there is none.
+    pub fn phase(&self) -> Phase {
+        self.inner.lock().owner.as_ref().map_or(Phase::Stopped, Owner::phase)
+    }
+
+    /// Carries out what the owner asks for, and what follows from that, until nothing is left.
+    fn act(self: &Arc<Self>, inner: &mut MutexGuard<'_, Inner>, mut actions: Vec<Action>) {
+        let mut next = Vec::new();
+        while !actions.is_empty() {
+            // A segment that was opened is the open copy before anything is offered to it.
+            self.refresh_open(inner);
+            for action in actions.drain(..) {
+                match action {
+                    Action::Committed(offset) => on_committed(inner, offset),
+                    Action::Ready => self.drain_waiting(inner, &mut next),
+                    Action::SteppedDown => self.stepped_down.notify_one(),
+                    Action::Restart { reason } => {
+                        self.abandon(inner);
+                        self.restart(inner, reason);
+                    }
+                    other => self.carry_out(inner, other),
+                }
+            }
+            std::mem::swap(&mut actions, &mut next);
+        }
+        self.refresh_open(inner);
+        inner.scratch = actions;
+    }
+
+    fn refresh_open(&self, inner: &mut Inner) {
+        let writing = inner.owner.as_ref().and_then(|o| o.writer()).map(|w| w.segment());
+        if writing == inner.open.as_ref().map(|c| c.id) {
+            return;
+        }
+        inner.open = writing.and_then(|id| inner.made.iter().find(|c| c.id == id).cloned());
+        inner.made.retain(|c| Some(c.id) != writing);
+        if let Some(writer) = inner.owner.as_ref().and_then(|o| o.writer()) {
+            assert!(
+                inner.open.is_some(),
+                "{self:?}: segment {} is open without a copy here",
+                writer.segment()
+            );
+        }
+    }
+
+    /// Offers what waits, oldest first, until something has to wait again.
+    fn drain_waiting(self: &Arc<Self>, inner: &mut MutexGuard<'_, Inner>, out: &mut Vec<Action>) {
+        self.refresh_open(inner);
+        while let Some(front) = inner.waiting.pop_front() {
+            if front.reply.is_closed() {
+                // The request timed out. Its batch was never placed, so nothing is lost by dropping it.
+                inner.waiting_bytes -= front.batch.bytes.len();
+                continue;
+            }
+            match self.offer(inner, &front.batch, front.acks, out) {
+                Some(ticket) => {
+                    inner.waiting_bytes -= front.batch.bytes.len();
+                    let _ = front.reply.send(ticket);
+                }
+                None => {
+                    inner.waiting.push_front(front);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The offsets that answers are made of.
+    pub fn offsets(&self) -> Result<Offsets, NotReadable> {
+        let inner = self.inner.lock();
+        offsets_of(&inner)
+    }
+
+    /// Offsets, and the open copy with its base offset.
+    pub(super) fn readable(&self) -> Result<(Offsets, Option<Arc<Segment>>), NotReadable> {
+        let inner = self.inner.lock();
+        let offsets = offsets_of(&inner)?;
+        Ok((offsets, inner.open.as_ref().map(|c| c.segment.clone())))
+    }
+
+    /// Registers a fetch to be told of commits from now on. The caller looks once more afterwards.
+    pub fn wait_for_bytes(&self, wait: &Arc<FetchWait>) {
+        let mut inner = self.inner.lock();
+        // Fetches that ended are swept here, so that an idle partition with busy consumers stays small.
+        inner.fetches.retain(|w| Arc::strong_count(w) > 1);
+        inner.fetches.push(wait.clone());
+    }
+
+    /// Takes the partition offline on this store: every request for it is answered with KAFKA_STORAGE_ERROR.
+    pub(super) fn take_offline(&self, reason: String) {
+        tracing::error!(partition = ?self, reason, "partition is offline");
+        let mut inner = self.inner.lock();
+        inner.offline = Some(reason.into());
+        self.abandon(&mut inner);
+    }
+
+    /// The reference of one of its segments.
+    pub fn segment_ref(&self, segment: SegmentId) -> SegmentRef {
+        SegmentRef { partition: self.id, segment }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Bytes of the open segment.
+    pub fn open_bytes(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.owner.as_ref().and_then(|o| o.writer()).map_or(0, |w| w.appended_bytes())
+    }
+
+    /// Kafka's ISR.
+    pub fn in_sync(&self) -> Vec<NodeId> {
+        self.inner.lock().owner.as_ref().map_or_else(Vec::new, Owner::in_sync)
+    }
+}
+
+fn offsets_of(inner: &Inner) -> Result<Offsets, NotReadable> {
+    if let Some(reason) = &inner.offline {
+        return Err(NotReadable::Storage(reason.clone()));
+    }
+    let owner = inner.owner.as_ref().ok_or(NotReadable::NotOwner)?;
+    if owner.phase() == Phase::Stopped {
+        return Err(NotReadable::NotOwner);
+    }
+    let high_watermark = owner.committed_offset().ok_or(NotReadable::NotOwner)?;
+    Ok(Offsets { log_start_offset: inner.log_start_offset, high_watermark, leader_epoch: owner.epoch() })
+}
+
+fn enqueue(inner: &mut Inner, batch: Batch, acks: Acks) -> Ticket {
+    let bytes = batch.bytes.len();
+    if inner.waiting_bytes + bytes > WAITING_BYTES_MAX && !inner.waiting.is_empty() {
+        return Ticket::Done(Err(AppendRefused::Busy));
+    }
+    let (reply, receiver) = oneshot::channel();
+    inner.waiting_bytes += bytes;
+    inner.waiting.push_back(WaitingBatch { batch, acks, reply });
+    Ticket::Waiting(receiver)
+}
+
+fn on_committed(inner: &mut Inner, committed_offset: i64) {
+    let mut bytes = 0;
+    while let Some((end, len)) = inner.uncommitted.front() {
+        if *end > committed_offset {
+            break;
+        }
+        bytes += *len as i64;
+        inner.uncommitted.pop_front();
+    }
+    let first_confirmed = inner.owner.as_ref().map_or(committed_offset, Owner::first_confirmed_offset);
+    inner.acks.confirm(first_confirmed, committed_offset);
+    if bytes > 0 {
+        inner.fetches.retain(|wait| !wait.add(bytes));
+    }
+}

@@ -1,0 +1,41 @@
+//! CreatePartitions (key 37), versions 0 to 3.
+//!
+//! Answers each topic for itself. Records already written stay where they are: keys map differently from then on, as in
+//! Kafka.
+
+use std::sync::Arc;
+
+use buslane_wire::ErrorCode;
+use buslane_wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+
+use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::node::Node;
+use crate::topics;
+
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+    let request: CreatePartitionsRequest<'_> = decode(body, context.version)?;
+    let mut outcomes = Vec::with_capacity(request.topics.len());
+    for (i, asked) in request.topics.iter().enumerate() {
+        let twice = request.topics.iter().enumerate().any(|(j, t)| i != j && t.name == asked.name);
+        outcomes.push(if twice {
+            Err(topics::Refused::new(ErrorCode::INVALID_REQUEST, "the topic stands twice in the request"))
+        } else {
+            let assignments: Option<Vec<Vec<i32>>> =
+                asked.assignments.as_ref().map(|a| a.iter().map(|p| p.broker_ids.clone()).collect());
+            topics::add_partitions(node, asked.name, asked.count, assignments, request.validate_only).await
+        });
+    }
+    let results = request
+        .topics
+        .iter()
+        .zip(&outcomes)
+        .map(|(asked, outcome)| CreatePartitionsTopicResult {
+            name: asked.name,
+            error_code: outcome.as_ref().err().map_or(ErrorCode::NONE, |r| r.code),
+            error_message: outcome.as_ref().err().map(|r| &*r.message),
+        })
+        .collect();
+    context.answer(&CreatePartitionsResponse { throttle_time_ms: 0, results })
+}

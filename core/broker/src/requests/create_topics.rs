@@ -1,0 +1,87 @@
+//! CreateTopics (key 19), versions 2 to 7.
+//!
+//! Valid and invalid entries of one request are answered each for itself; a name that stands twice fails as a whole.
+//! Settings are checked before anything is created. Validate-only changes nothing.
+
+use std::sync::Arc;
+
+use buslane_wire::ErrorCode;
+use buslane_wire::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use std::collections::BTreeMap;
+
+use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::node::Node;
+use crate::topic_config::{KEYS, Source, effective};
+use crate::topics::{self, NewTopic};
+
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+    let request: CreateTopicsRequest<'_> = decode(body, context.version)?;
+    let wanted: Vec<NewTopic> = request.topics.iter().map(new_topic).collect();
+    let outcomes = topics::create(node, &wanted, request.validate_only).await;
+    let configs: Vec<BTreeMap<String, String>> = wanted.iter().map(topics::explicit_configs).collect();
+    let topics = request
+        .topics
+        .iter()
+        .zip(&outcomes)
+        .zip(&configs)
+        .map(|((asked, outcome), explicit)| match outcome {
+            Ok(created) => CreatableTopicResult {
+                name: asked.name,
+                topic_id: created.id,
+                error_code: ErrorCode::NONE,
+                error_message: None,
+                topic_config_error_code: ErrorCode::NONE,
+                num_partitions: created.partitions,
+                replication_factor: created.replicas,
+                configs: Some(told_configs(node, explicit)),
+            },
+            Err(refused) => CreatableTopicResult {
+                name: asked.name,
+                error_code: refused.code,
+                error_message: Some(&refused.message),
+                configs: Some(Vec::new()),
+                ..Default::default()
+            },
+        })
+        .collect();
+    context.answer(&CreateTopicsResponse { throttle_time_ms: 0, topics })
+}
+
+fn new_topic(asked: &CreatableTopic<'_>) -> NewTopic {
+    NewTopic {
+        name: asked.name.to_owned(),
+        partitions: (asked.num_partitions != -1).then_some(asked.num_partitions),
+        replicas: (asked.replication_factor != -1).then_some(asked.replication_factor),
+        assignments: asked.assignments.iter().map(|a| (a.partition_index, a.broker_ids.clone())).collect(),
+        configs: asked.configs.iter().map(|c| (c.name.to_owned(), c.value.map(str::to_owned))).collect(),
+    }
+}
+
+fn told_configs<'a>(
+    node: &'a Node,
+    explicit: &'a BTreeMap<String, String>,
+) -> Vec<CreatableTopicConfigs<'a>> {
+    KEYS.iter()
+        .map(|key| {
+            let (value, source) = effective(key, explicit, &node.server_configs);
+            CreatableTopicConfigs {
+                name: key.name,
+                value: Some(value),
+                read_only: false,
+                config_source: source_code(source),
+                is_sensitive: false,
+            }
+        })
+        .collect()
+}
+
+/// The number of a value's origin: 1 the topic, 4 the broker's file, 5 built in.
+pub fn source_code(source: Source) -> i8 {
+    match source {
+        Source::Topic => 1,
+        Source::Server => 4,
+        Source::Default => 5,
+    }
+}

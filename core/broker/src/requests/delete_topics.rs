@@ -1,0 +1,50 @@
+//! DeleteTopics (key 20), versions 1 to 6.
+//!
+//! By name, from version 6 on by id too. A topic created again under the name gets a new id (KIP-516).
+
+use std::sync::Arc;
+
+use buslane_meta::Command;
+use buslane_wire::ErrorCode;
+use buslane_wire::ids::TopicId;
+use buslane_wire::messages::delete_topics::{
+    DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+
+use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::node::Node;
+
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+    let request: DeleteTopicsRequest<'_> = decode(body, context.version)?;
+    let asked: Vec<(Option<&str>, TopicId)> = if context.version >= 6 {
+        request.topics.iter().map(|t| (t.name, t.topic_id)).collect()
+    } else {
+        request.topic_names.iter().map(|name| (Some(*name), TopicId::ZERO)).collect()
+    };
+    let table = node.topics.load_full();
+    let mut responses = Vec::with_capacity(asked.len());
+    for (i, (name, id)) in asked.iter().enumerate() {
+        let twice = asked.iter().enumerate().any(|(j, other)| i != j && other == &asked[i]);
+        let topic = match name {
+            Some(name) if id.is_zero() => table.named(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            None if !id.is_zero() => table.with_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+            _ => Err(ErrorCode::INVALID_REQUEST),
+        };
+        let (error_code, message) = match topic {
+            _ if twice => (ErrorCode::INVALID_REQUEST, Some("the topic stands twice in the request")),
+            Err(code) if code == ErrorCode::INVALID_REQUEST => (code, Some("give either a name or an id")),
+            Err(code) => (code, Some("there is no such topic")),
+            Ok(topic) => match node.propose(Command::DeleteTopic { topic: topic.id }).await {
+                Ok(_) => (ErrorCode::NONE, None),
+                Err(code) => (code, Some("the metadata did not take the deletion")),
+            },
+        };
+        responses.push(DeletableTopicResult {
+            name: topic.ok().map(|t| &*t.name).or(*name),
+            topic_id: topic.map_or(*id, |t| t.id),
+            error_code,
+            error_message: message,
+        });
+    }
+    context.answer(&DeleteTopicsResponse { throttle_time_ms: 0, responses })
+}

@@ -1,0 +1,157 @@
+//! DescribeConfigs (key 32), versions 1 to 4.
+//!
+//! Every known key with its value in force, its origin and its synonyms (KIP-226), type and documentation (KIP-569).
+//! Topics (2) and this broker (4). A broker's keys are those of its configuration file that Kafka has too.
+
+use std::collections::BTreeMap;
+
+use buslane_wire::ErrorCode;
+use buslane_wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
+    DescribeConfigsResult, DescribeConfigsSynonym,
+};
+
+use super::create_topics::source_code;
+use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::node::Node;
+use crate::topic_config::{KEYS, Key, Source, effective};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+    let request: DescribeConfigsRequest<'_> = decode(body, context.version)?;
+    let image = node.consensus.image();
+    let explicit: Vec<Option<BTreeMap<String, String>>> = request
+        .resources
+        .iter()
+        .map(|r| {
+            (r.resource_type == TOPIC)
+                .then(|| image.topic_named(r.resource_name).map(|t| t.config_map()))
+                .flatten()
+        })
+        .collect();
+    let none = BTreeMap::new();
+    let results = request
+        .resources
+        .iter()
+        .zip(&explicit)
+        .map(|(resource, topic)| {
+            let mut result = DescribeConfigsResult {
+                error_code: ErrorCode::NONE,
+                error_message: None,
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name,
+                configs: Vec::new(),
+            };
+            match (resource.resource_type, topic) {
+                (TOPIC, Some(topic)) => result.configs = topic_keys(node, &request, resource, topic),
+                (TOPIC, None) => {
+                    result.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                    result.error_message = Some("there is no such topic");
+                }
+                (BROKER, _) if is_this_broker(node, resource.resource_name) => {
+                    result.configs = broker_keys(node, &request, resource, &none);
+                }
+                (BROKER, _) => {
+                    result.error_code = ErrorCode::INVALID_REQUEST;
+                    result.error_message = Some("ask the broker itself for its configuration");
+                }
+                _ => {
+                    result.error_code = ErrorCode::INVALID_REQUEST;
+                    result.error_message = Some("only topics (2) and brokers (4) have configurations here");
+                }
+            }
+            result
+        })
+        .collect();
+    context.answer(&DescribeConfigsResponse { throttle_time_ms: 0, results })
+}
+
+fn is_this_broker(node: &Node, name: &str) -> bool {
+    name.is_empty() || name.parse() == Ok(node.id.0)
+}
+
+fn asked(resource: &DescribeConfigsResource<'_>, name: &str) -> bool {
+    resource.configuration_keys.as_ref().is_none_or(|keys| keys.contains(&name))
+}
+
+fn topic_keys<'a>(
+    node: &'a Node,
+    request: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+    topic: &'a BTreeMap<String, String>,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    KEYS.iter()
+        .filter(|key| asked(resource, key.name))
+        .map(|key| {
+            let (value, source) = effective(key, topic, &node.server_configs);
+            DescribeConfigsResourceResult {
+                name: key.name,
+                value: Some(value),
+                read_only: false,
+                config_source: source_code(source),
+                is_sensitive: false,
+                synonyms: if request.include_synonyms { synonyms(node, key, topic) } else { Vec::new() },
+                config_type: key.value_type.code(),
+                documentation: request.include_documentation.then_some(key.doc),
+            }
+        })
+        .collect()
+}
+
+/// The values that would hold, strongest first: the topic's, the server's, the default.
+fn synonyms<'a>(
+    node: &'a Node,
+    key: &'static Key,
+    topic: &'a BTreeMap<String, String>,
+) -> Vec<DescribeConfigsSynonym<'a>> {
+    let mut all = Vec::new();
+    if let Some(value) = topic.get(key.name) {
+        all.push(DescribeConfigsSynonym {
+            name: key.name,
+            value: Some(value),
+            source: source_code(Source::Topic),
+        });
+    }
+    if let Some(name) = key.server_key {
+        if let Some(value) = node.server_configs.get(name) {
+            all.push(DescribeConfigsSynonym {
+                name,
+                value: Some(value),
+                source: source_code(Source::Server),
+            });
+        }
+        all.push(DescribeConfigsSynonym {
+            name,
+            value: Some(key.default),
+            source: source_code(Source::Default),
+        });
+    }
+    all
+}
+
+fn broker_keys<'a>(
+    node: &'a Node,
+    request: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+    none: &'a BTreeMap<String, String>,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    KEYS.iter()
+        .filter_map(|key| key.server_key.map(|name| (key, name)))
+        .filter(|(_, name)| asked(resource, name))
+        .map(|(key, name)| {
+            let (value, source) = effective(key, none, &node.server_configs);
+            DescribeConfigsResourceResult {
+                name,
+                value: Some(value),
+                read_only: true,
+                config_source: source_code(source),
+                is_sensitive: false,
+                synonyms: if request.include_synonyms { synonyms(node, key, none) } else { Vec::new() },
+                config_type: key.value_type.code(),
+                documentation: request.include_documentation.then_some(key.doc),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,284 @@
+//! Fetch (key 1), versions 4 to 18.
+//!
+//! Long poll on min bytes and max wait (woken by commits), incremental sessions (KIP-227), topic ids from version 13
+//! (KIP-516), epoch fencing (KIP-320), divergence by last fetched epoch (KIP-595). Whole batches, never split; the first
+//! one of an answer comes even when it is larger than the limits (KIP-74); an offset inside a batch gets that batch.
+//! Records are ranges of segment files, sent by sendfile. There are no transactions: the last stable offset is the high
+//! watermark and nothing is aborted. Not done: preferred replicas, fetches of followers (served as a consumer's).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use buslane_log::ReadSlice;
+use buslane_wire::ids::{LeaderEpoch, TopicId};
+use buslane_wire::messages::fetch::{
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use buslane_wire::{ErrorCode, Records};
+use tokio::time::Instant;
+
+use super::{Answer, RequestContext, Unanswerable, decode, errors};
+use crate::fetch_sessions::{Plan, SessionError, Told, TopicKey, Wanted};
+use crate::node::Node;
+use crate::partitions::{FetchWait, Offsets, Partition, ReadRefused, Topics};
+
+/// What was read of one partition.
+struct Piece {
+    error_code: ErrorCode,
+    offsets: Option<Offsets>,
+    slice: Option<ReadSlice>,
+    diverging: Option<(LeaderEpoch, i64)>,
+}
+
+impl Piece {
+    fn failed(error_code: ErrorCode) -> Piece {
+        Piece { error_code, offsets: None, slice: None, diverging: None }
+    }
+
+    /// An answer that the client must see at once.
+    fn is_urgent(&self) -> bool {
+        self.error_code.is_err() || self.diverging.is_some()
+    }
+
+    fn len(&self) -> u64 {
+        self.slice.as_ref().map_or(0, |s| s.len)
+    }
+}
+
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+    let request: FetchRequest<'_> = decode(body, context.version)?;
+    let by_id = context.version >= 13;
+    let wanted = wanted_of(&request, by_id);
+    let forgotten: Vec<(TopicKey, i32)> = request
+        .forgotten_topics_data
+        .iter()
+        .flat_map(|t| t.partitions.iter().map(move |p| (topic_key(by_id, t.topic, t.topic_id), *p)))
+        .collect();
+    let now_ms = node.context.clock.now_ms();
+    let plan =
+        node.sessions.begin(now_ms, request.session_id, request.session_epoch, by_id, wanted, &forgotten);
+    let plan = match plan {
+        Ok(plan) => Arc::new(plan),
+        Err(error) => {
+            let error_code = match error {
+                SessionError::NotFound(_) => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+                SessionError::Epoch { .. } => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+                SessionError::TopicIds(_) => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+            };
+            return context.answer(&FetchResponse { error_code, ..Default::default() });
+        }
+    };
+    let max_bytes = u64::try_from(request.max_bytes.max(0)).unwrap_or(0).min(node.fetch_max_bytes);
+    let min_bytes = i64::from(request.min_bytes).min(max_bytes as i64);
+    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let pieces = wait_and_read(node, &plan, max_bytes, min_bytes, deadline).await;
+    answer(node, context, &plan, pieces)
+}
+
+fn topic_key(by_id: bool, name: &str, id: TopicId) -> TopicKey {
+    if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.into()) }
+}
+
+fn wanted_of(request: &FetchRequest<'_>, by_id: bool) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    for topic in &request.topics {
+        let key = topic_key(by_id, topic.topic, topic.topic_id);
+        all.extend(topic.partitions.iter().map(|p| Wanted {
+            topic: key.clone(),
+            partition: p.partition,
+            fetch_offset: p.fetch_offset,
+            max_bytes: p.partition_max_bytes,
+            current_leader_epoch: p.current_leader_epoch,
+            last_fetched_epoch: p.last_fetched_epoch,
+        }));
+    }
+    all
+}
+
+/// Reads until there are `min_bytes`, something urgent, or no time left.
+async fn wait_and_read(
+    node: &Arc<Node>,
+    plan: &Arc<Plan>,
+    max_bytes: u64,
+    min_bytes: i64,
+    deadline: Instant,
+) -> Vec<Piece> {
+    loop {
+        let pieces = read_pass(node, plan, max_bytes).await;
+        let total: u64 = pieces.iter().map(Piece::len).sum();
+        let enough = total as i64 >= min_bytes || pieces.iter().any(Piece::is_urgent);
+        if enough || Instant::now() >= deadline || plan.wanted.is_empty() {
+            return pieces;
+        }
+        drop(pieces);
+        let wait = FetchWait::new((min_bytes - total as i64).max(1));
+        let table = node.topics.load_full();
+        for wanted in &plan.wanted {
+            if let Some(partition) = find(&table, wanted) {
+                partition.wait_for_bytes(&wait);
+            }
+        }
+        // What was committed between the read and the registration was not counted: look again before waiting.
+        let pieces = read_pass(node, plan, max_bytes).await;
+        let again: u64 = pieces.iter().map(Piece::len).sum();
+        if again > total || pieces.iter().any(Piece::is_urgent) {
+            if again as i64 >= min_bytes || pieces.iter().any(Piece::is_urgent) {
+                return pieces;
+            }
+            continue;
+        }
+        drop(pieces);
+        // At the deadline the loop reads once more and answers with what there is.
+        let _ = tokio::time::timeout_at(deadline, wait.enough()).await;
+    }
+}
+
+async fn read_pass(node: &Arc<Node>, plan: &Arc<Plan>, max_bytes: u64) -> Vec<Piece> {
+    let table = node.topics.load_full();
+    let cold = plan.wanted.iter().any(|w| find(&table, w).is_some_and(|p| p.is_cold(w.fetch_offset)));
+    if !cold {
+        return read_all(&table, plan, max_bytes);
+    }
+    // Indexes and headers come from disk, perhaps: not on a runtime thread.
+    let plan = plan.clone();
+    let failed = plan.wanted.len();
+    node.runtime
+        .spawn_blocking(move || read_all(&table, &plan, max_bytes))
+        .await
+        .unwrap_or_else(|_| (0..failed).map(|_| Piece::failed(ErrorCode::UNKNOWN_SERVER_ERROR)).collect())
+}
+
+fn find<'t>(table: &'t Topics, wanted: &Wanted) -> Option<&'t Arc<Partition>> {
+    let topic = match &wanted.topic {
+        TopicKey::Name(name) => table.named(name),
+        TopicKey::Id(id) => table.with_id(*id),
+    };
+    topic.and_then(|t| t.partition(wanted.partition))
+}
+
+fn read_all(table: &Topics, plan: &Plan, max_bytes: u64) -> Vec<Piece> {
+    let mut left = max_bytes;
+    let mut first = true;
+    plan.wanted
+        .iter()
+        .map(|wanted| {
+            let piece = match find(table, wanted) {
+                Some(partition) => read_one(partition, wanted, left, first),
+                None => Piece::failed(match &wanted.topic {
+                    TopicKey::Id(id) if table.with_id(*id).is_none() => ErrorCode::UNKNOWN_TOPIC_ID,
+                    _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                }),
+            };
+            left = left.saturating_sub(piece.len());
+            first &= piece.len() == 0;
+            piece
+        })
+        .collect()
+}
+
+fn read_one(partition: &Arc<Partition>, wanted: &Wanted, left: u64, at_least_one: bool) -> Piece {
+    let epoch = match partition.offsets() {
+        Ok(offsets) => errors::of_epoch(wanted.current_leader_epoch, offsets.leader_epoch.0),
+        Err(error) => errors::of_not_readable(&error),
+    };
+    if epoch.is_err() {
+        return Piece::failed(epoch);
+    }
+    if wanted.last_fetched_epoch >= 0
+        && let Some(diverging) =
+            partition.divergence(LeaderEpoch(wanted.last_fetched_epoch), wanted.fetch_offset)
+    {
+        let offsets = partition.offsets().ok();
+        return Piece { error_code: ErrorCode::NONE, offsets, slice: None, diverging: Some(diverging) };
+    }
+    let max = left.min(u64::try_from(wanted.max_bytes.max(0)).unwrap_or(0));
+    if max == 0 && !at_least_one {
+        let offsets = partition.offsets().ok();
+        return Piece { error_code: ErrorCode::NONE, offsets, slice: None, diverging: None };
+    }
+    match partition.read(wanted.fetch_offset, max, at_least_one) {
+        Ok(found) => Piece {
+            error_code: ErrorCode::NONE,
+            offsets: Some(found.offsets),
+            slice: found.slice,
+            diverging: None,
+        },
+        Err(refused) => {
+            let offsets = match &refused {
+                ReadRefused::OutOfRange(offsets) => Some(*offsets),
+                ReadRefused::NotReadable(_) => None,
+            };
+            Piece { offsets, ..Piece::failed(errors::of_read(&refused)) }
+        }
+    }
+}
+
+fn answer(
+    node: &Node,
+    context: RequestContext,
+    plan: &Plan,
+    pieces: Vec<Piece>,
+) -> Result<Answer, Unanswerable> {
+    let mut files = Vec::new();
+    let mut topics: Vec<(&TopicKey, Vec<PartitionData<'_>>)> = Vec::new();
+    let mut served = 0;
+    for (wanted, piece) in plan.wanted.iter().zip(pieces) {
+        served += usize::from(piece.len() > 0);
+        let told = Told {
+            high_watermark: piece.offsets.map_or(-1, |o| o.high_watermark),
+            log_start_offset: piece.offsets.map_or(-1, |o| o.log_start_offset),
+        };
+        if plan.session_id != 0 {
+            let must = piece.len() > 0 || piece.is_urgent();
+            let changed = node.sessions.changed(plan.session_id, &wanted.topic, wanted.partition, told, must);
+            if plan.incremental && !changed {
+                continue;
+            }
+        }
+        let data = told_partition(wanted, piece, told, &mut files);
+        match topics.last_mut() {
+            Some((topic, partitions)) if *topic == &wanted.topic => partitions.push(data),
+            _ => topics.push((&wanted.topic, vec![data])),
+        }
+    }
+    if plan.session_id != 0 {
+        node.sessions.rotate(plan.session_id, served);
+    }
+    let responses = topics
+        .into_iter()
+        .map(|(topic, partitions)| match topic {
+            TopicKey::Name(name) => FetchableTopicResponse { topic: name, partitions, ..Default::default() },
+            TopicKey::Id(id) => FetchableTopicResponse { topic_id: *id, partitions, ..Default::default() },
+        })
+        .collect();
+    let response = FetchResponse { session_id: plan.session_id, responses, ..Default::default() };
+    context.answer_with(&response, files)
+}
+
+fn told_partition<'a>(
+    wanted: &Wanted,
+    piece: Piece,
+    told: Told,
+    files: &mut Vec<ReadSlice>,
+) -> PartitionData<'a> {
+    let mut data = PartitionData {
+        partition_index: wanted.partition,
+        error_code: piece.error_code,
+        high_watermark: told.high_watermark,
+        last_stable_offset: told.high_watermark,
+        log_start_offset: told.log_start_offset,
+        aborted_transactions: None,
+        records: Some(Records::Slice(&[])),
+        ..Default::default()
+    };
+    if let Some((epoch, end_offset)) = piece.diverging {
+        data.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset };
+    }
+    if let Some(slice) = piece.slice {
+        let len =
+            u32::try_from(slice.len).expect("a read is bounded by the fetch's 32-bit limits or one batch");
+        data.records = Some(Records::External { len, token: files.len() as u64 });
+        files.push(slice);
+    }
+    data
+}

@@ -1,0 +1,161 @@
+//! Requests: which kinds and versions are served, and the way from a frame to its answer.
+//!
+//! One file a kind. A handler gets the decoded request and a [`Node`], and gives back an encoded [`Answer`]. What it
+//! does before its first await happens in the order of arrival on the connection; produce relies on that.
+
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod errors;
+mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+
+use std::sync::Arc;
+
+use buslane_log::ReadSlice;
+use buslane_wire::frame::{RequestHeader, encode_response};
+use buslane_wire::{ApiKey, DecodeError, Encoder, Message, Request};
+use bytes::Bytes;
+
+use crate::node::Node;
+
+/// A request kind and its versions.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The kind.
+    pub key: ApiKey,
+    /// First version that ApiVersions tells of. Lower than `first` only where old clients need it: a range that starts
+    /// above 2 makes librdkafka before 2.11.1 drop compression silently (KAFKA-18659).
+    pub advertised_first: i16,
+    /// First version served.
+    pub first: i16,
+    /// Last version served.
+    pub last: i16,
+}
+
+const fn served(key: ApiKey, first: i16, last: i16) -> Served {
+    Served { key, advertised_first: first, first, last }
+}
+
+/// Everything served. What is not here is not advertised, and closes the connection as Kafka does.
+pub static SERVED: &[Served] = &[
+    Served { key: ApiKey::Produce, advertised_first: 0, first: 3, last: 13 },
+    served(ApiKey::Fetch, 4, 18),
+    served(ApiKey::ListOffsets, 1, 11),
+    served(ApiKey::Metadata, 0, 13),
+    served(ApiKey::FindCoordinator, 0, 6),
+    served(ApiKey::ApiVersions, 0, 5),
+    served(ApiKey::CreateTopics, 2, 7),
+    served(ApiKey::DeleteTopics, 1, 6),
+    served(ApiKey::DeleteRecords, 0, 2),
+    served(ApiKey::InitProducerId, 0, 5),
+    served(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    served(ApiKey::DescribeConfigs, 1, 4),
+    served(ApiKey::CreatePartitions, 0, 3),
+    served(ApiKey::DescribeCluster, 0, 2),
+];
+
+/// What goes back over the connection.
+pub enum Answer {
+    /// A response frame. An external piece's token is the index of its slice.
+    Send {
+        /// The frame.
+        encoder: Encoder,
+        /// Ranges of files that stand for the external pieces.
+        files: Vec<ReadSlice>,
+    },
+    /// Nothing (produce with acks=0).
+    Nothing,
+    /// Close the connection; the text is for the log.
+    Close(String),
+}
+
+/// Why a request cannot be answered: the connection is closed, as Kafka does.
+#[derive(Debug, thiserror::Error)]
+enum Unanswerable {
+    #[error("request cannot be read: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("response cannot be written: {0}")]
+    Encode(#[from] buslane_wire::EncodeError),
+}
+
+/// What a handler knows of the request it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestContext {
+    /// Its version.
+    pub version: i16,
+    /// Its correlation id.
+    pub correlation_id: i32,
+}
+
+impl RequestContext {
+    fn answer<M: Message>(&self, response: &M) -> Result<Answer, Unanswerable> {
+        self.answer_with(response, Vec::new())
+    }
+
+    fn answer_with<M: Message>(&self, response: &M, files: Vec<ReadSlice>) -> Result<Answer, Unanswerable> {
+        let mut encoder = Encoder::new();
+        encode_response(&mut encoder, self.correlation_id, self.version, response)?;
+        Ok(Answer::Send { encoder, files })
+    }
+}
+
+fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
+    body: &'a [u8],
+    version: i16,
+) -> Result<R, Unanswerable> {
+    Ok(buslane_wire::decode::<R>(body, version)?)
+}
+
+/// Answers one request frame (without its size).
+pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
+    let (header, body) = match RequestHeader::decode(&frame) {
+        Ok(parts) => parts,
+        Err(error) => return Answer::Close(format!("request header cannot be read: {error}")),
+    };
+    let (key, version) = (header.api_key, header.api_version);
+    let Some(served) = SERVED.iter().find(|s| s.key as i16 == key) else {
+        return Answer::Close(format!("request kind {key} is not served"));
+    };
+    let context = RequestContext { version, correlation_id: header.correlation_id };
+    if version < served.first || version > served.last {
+        if served.key == ApiKey::ApiVersions {
+            // KIP-511: the client reads version 0, whatever it asked for, and asks again.
+            return api_versions::unsupported(header.correlation_id)
+                .unwrap_or_else(|error| Answer::Close(error.to_string()));
+        }
+        return Answer::Close(format!(
+            "{} version {version} is not served, only {} to {}",
+            served.key.name(),
+            served.first,
+            served.last
+        ));
+    }
+    let answer = match served.key {
+        ApiKey::Produce => produce::handle(&node, context, body, &frame).await,
+        ApiKey::Fetch => fetch::handle(&node, context, body).await,
+        ApiKey::ListOffsets => list_offsets::handle(&node, context, body).await,
+        ApiKey::Metadata => metadata::handle(&node, context, body).await,
+        ApiKey::FindCoordinator => find_coordinator::handle(context, body),
+        ApiKey::ApiVersions => api_versions::handle(&node, context, body),
+        ApiKey::CreateTopics => create_topics::handle(&node, context, body).await,
+        ApiKey::DeleteTopics => delete_topics::handle(&node, context, body).await,
+        ApiKey::DeleteRecords => delete_records::handle(&node, context, body).await,
+        ApiKey::InitProducerId => init_producer_id::handle(&node, context, body).await,
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(&node, context, body),
+        ApiKey::DescribeConfigs => describe_configs::handle(&node, context, body),
+        ApiKey::CreatePartitions => create_partitions::handle(&node, context, body).await,
+        ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
+        other => unreachable!("{} is not in SERVED", other.name()),
+    };
+    answer.unwrap_or_else(|error| Answer::Close(format!("{} version {version}: {error}", served.key.name())))
+}

@@ -1,0 +1,98 @@
+//! Starting and stopping a whole server: configuration in, listeners up, and down again in order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use buslane_log::StoreOptions;
+
+use crate::config::ServerConfig;
+use crate::handler::NodeHandler;
+use crate::http::HttpServer;
+use crate::metrics::NetMetrics;
+use crate::net::Server;
+use crate::node::{Node, NodeSettings};
+
+/// What a running server tells whoever started it.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Where the Kafka listener is: the real port where 0 was asked for.
+    pub kafka: SocketAddr,
+    /// Where the HTTP listener is, if there is one.
+    pub http: Option<SocketAddr>,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// This node's id.
+    pub node_id: i32,
+}
+
+/// Runs a server until `shutdown` is ready, then stops it in order. `started` hears when requests are served.
+///
+/// # Errors
+/// A port that is taken, a data folder that cannot be used: each says what and where.
+pub async fn run(
+    config: ServerConfig,
+    started: impl FnOnce(&Started),
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let listener = config.kafka_listener();
+    let mut registry = crate::metrics::registry();
+    let metrics = NetMetrics::register(&mut registry);
+    // The ports first: a second server on the same ones fails before it touches the data. Nothing is accepted before
+    // the listener runs, and what is asked then is answered by the node.
+    let handler = Arc::new(NodeHandler::default());
+    let (server, kafka) = Server::bind(listener, config.budget(), handler.clone(), &metrics)?;
+    let mut http = None;
+    let stop_http = Arc::new(tokio::sync::Notify::new());
+    if config.http.enabled {
+        let address = config.http.listen;
+        let asked = handler.clone();
+        let ready = Box::new(move || asked.ready());
+        let (listener, local) = HttpServer::bind(address, registry, ready)
+            .await
+            .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
+        let stop = stop_http.clone();
+        tokio::spawn(listener.run(async move { stop.notified().await }));
+        http = Some(local);
+    }
+    let node = Node::start(node_settings(&config, kafka))
+        .await
+        .with_context(|| format!("cannot start with the data in {}", config.server.data.display()))?;
+    handler.serve(node.clone());
+    started(&Started { kafka, http, cluster_id: node.cluster_id.clone(), node_id: node.id.0 });
+    server.run(shutdown).await;
+    tracing::info!("sealing open segments");
+    let stopped = node.stop().await.context("the clean stop failed; the next start recovers");
+    stop_http.notify_one();
+    stopped
+}
+
+fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSettings {
+    let (host, port) = match &config.server.advertise.0 {
+        Some(advertise) => (advertise.host.clone(), advertise.port),
+        None => (listen.ip().to_string(), listen.port()),
+    };
+    let topics = &config.topics;
+    let mut defaults = BTreeMap::new();
+    let millis = |d: std::time::Duration| d.as_millis().to_string();
+    let mut set = |key: &str, value: String| drop(defaults.insert(key.to_owned(), value));
+    set("log.retention.ms", topics.retention.0.map_or("-1".to_owned(), millis));
+    set("log.retention.bytes", topics.retention_bytes.0.map_or("-1".to_owned(), |b| b.0.to_string()));
+    set("log.segment.bytes", topics.segment_bytes.0.to_string());
+    set("log.roll.ms", millis(topics.segment_age));
+    NodeSettings {
+        data: config.server.data.clone(),
+        node_id: config.server.node_id.0,
+        advertised_host: host,
+        advertised_port: port,
+        auto_create_topics: topics.auto_create,
+        default_partitions: topics.partitions,
+        fetch_max_bytes: 55 << 20,
+        segment_idle: std::time::Duration::from_secs(600),
+        producer_expiry: std::time::Duration::from_secs(24 * 3600),
+        retention_check: std::time::Duration::from_secs(300),
+        topic_defaults: defaults,
+        store: StoreOptions::default(),
+    }
+}

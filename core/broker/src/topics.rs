@@ -1,0 +1,245 @@
+//! Creating topics and partitions: what is checked, and the commands that come of it. Shared by CreateTopics,
+//! CreatePartitions and the auto-creation of Metadata.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use buslane_meta::Command;
+use buslane_wire::ErrorCode;
+use buslane_wire::ids::{NodeId, TopicId};
+
+use crate::node::Node;
+use crate::topic_config;
+
+/// Longest topic name, in bytes (Kafka).
+const NAME_MAX: usize = 249;
+
+/// Partitions created by one request at most: what a mistyped number may cost.
+const PARTITIONS_MAX: i32 = 100_000;
+
+/// A topic that somebody wants.
+#[derive(Clone, Debug)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// Partitions; none for the broker's default.
+    pub partitions: Option<i32>,
+    /// Replicas; none for the broker's default.
+    pub replicas: Option<i16>,
+    /// Brokers of each partition by index; empty to let the broker choose.
+    pub assignments: Vec<(i32, Vec<i32>)>,
+    /// Settings; a null value means the default.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic that was created (or could be, when only validated).
+#[derive(Clone, Copy, Debug)]
+pub struct Created {
+    /// Its id; zero when only validated.
+    pub id: TopicId,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Replicas of each.
+    pub replicas: i16,
+}
+
+/// Why not.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// What was wrong, and what would be right.
+    pub message: String,
+}
+
+impl Refused {
+    /// A refusal.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refused {
+        Refused { code, message: message.into() }
+    }
+}
+
+/// What is wrong with a topic's name, if anything (Kafka's rules).
+pub fn is_bad_name(name: &str) -> Option<String> {
+    if name.is_empty() || name == "." || name == ".." {
+        return Some(format!("'{name}' cannot be a topic's name"));
+    }
+    if name.len() > NAME_MAX {
+        return Some(format!("a topic's name has at most {NAME_MAX} characters, this one {}", name.len()));
+    }
+    let bad = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))?;
+    Some(format!("'{name}' contains '{bad}'; a topic's name is made of letters, digits, '.', '_' and '-'"))
+}
+
+/// The settings that a new topic sets itself.
+pub fn explicit_configs(topic: &NewTopic) -> BTreeMap<String, String> {
+    topic.configs.iter().filter_map(|(k, v)| v.as_ref().map(|v| (k.clone(), v.trim().to_owned()))).collect()
+}
+
+/// Creates topics, each for itself. With `validate_only` nothing changes.
+pub async fn create(
+    node: &Arc<Node>,
+    wanted: &[NewTopic],
+    validate_only: bool,
+) -> Vec<Result<Created, Refused>> {
+    let mut outcomes = Vec::with_capacity(wanted.len());
+    let mut commands = Vec::new();
+    for (i, topic) in wanted.iter().enumerate() {
+        let twice = wanted.iter().enumerate().any(|(j, t)| i != j && t.name == topic.name);
+        let planned = if twice {
+            Err(Refused::new(
+                ErrorCode::INVALID_REQUEST,
+                format!("topic '{}' stands twice in the request", topic.name),
+            ))
+        } else {
+            plan(node, topic)
+        };
+        outcomes.push(planned.map(|plans| {
+            let id = if validate_only { TopicId::ZERO } else { node.new_topic_id() };
+            let created = Created { id, partitions: plans.len() as i32, replicas: plans[0].len() as i16 };
+            if !validate_only {
+                let config = explicit_configs(topic);
+                let create =
+                    Command::CreateTopic { id, name: topic.name.clone(), plans: plans.clone(), config };
+                commands.push((i, create));
+            }
+            created
+        }));
+    }
+    let (indexes, commands): (Vec<usize>, Vec<Command>) = commands.into_iter().unzip();
+    if commands.is_empty() {
+        return outcomes;
+    }
+    match node.propose_all(commands).await {
+        Ok(results) => {
+            for (i, result) in indexes.into_iter().zip(results) {
+                if let Err(refused) = result {
+                    let code = ErrorCode::TOPIC_ALREADY_EXISTS;
+                    outcomes[i] = Err(Refused::new(code, format!("topic '{}': {refused}", wanted[i].name)));
+                }
+            }
+        }
+        Err(code) => {
+            for i in indexes {
+                outcomes[i] = Err(Refused::new(code, "the metadata did not take the topic; try again"));
+            }
+        }
+    }
+    outcomes
+}
+
+/// The stores of each partition of a new topic.
+fn plan(node: &Node, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, Refused> {
+    if let Some(message) = is_bad_name(&topic.name) {
+        return Err(Refused::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
+    }
+    if node.topics.load().named(&topic.name).is_some() {
+        return Err(Refused::new(
+            ErrorCode::TOPIC_ALREADY_EXISTS,
+            format!("topic '{}' exists already", topic.name),
+        ));
+    }
+    for (name, value) in &topic.configs {
+        let Some(value) = value else {
+            if topic_config::key(name).is_some() {
+                continue;
+            }
+            let refused = topic_config::check(name, "").err().map_or_else(String::new, |e| e.to_string());
+            return Err(Refused::new(ErrorCode::INVALID_CONFIG, refused));
+        };
+        topic_config::check(name, value)
+            .map_err(|e| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
+    }
+    if topic.assignments.is_empty() {
+        let partitions = topic.partitions.unwrap_or(node.default_partitions);
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            let message = format!("a topic has 1 to {PARTITIONS_MAX} partitions, not {partitions}");
+            return Err(Refused::new(ErrorCode::INVALID_PARTITIONS, message));
+        }
+        let replicas = topic.replicas.unwrap_or(1);
+        let plan = stores(node, replicas)?;
+        return Ok(vec![plan; partitions as usize]);
+    }
+    if topic.partitions.is_some() || topic.replicas.is_some() {
+        let message = "give either assignments, or numbers of partitions and replicas; the other is -1";
+        return Err(Refused::new(ErrorCode::INVALID_REQUEST, message));
+    }
+    let mut assignments = topic.assignments.clone();
+    assignments.sort_by_key(|(index, _)| *index);
+    if assignments.iter().enumerate().any(|(i, (index, _))| *index != i as i32) {
+        let message = "assignments name each partition once, from 0 on";
+        return Err(Refused::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+    }
+    assignments.iter().map(|(_, brokers)| assigned(node, brokers)).collect()
+}
+
+/// R live stores for a new partition.
+fn stores(node: &Node, replicas: i16) -> Result<Vec<NodeId>, Refused> {
+    if replicas != 1 {
+        let message = format!("replication factor {replicas}: 1 store is alive, so only 1 is possible");
+        return Err(Refused::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
+    }
+    Ok(vec![node.id])
+}
+
+fn assigned(node: &Node, brokers: &[i32]) -> Result<Vec<NodeId>, Refused> {
+    if brokers == [node.id.0] {
+        return Ok(vec![node.id]);
+    }
+    let message = format!("brokers {brokers:?} are assigned; alive is {}", node.id);
+    Err(Refused::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
+}
+
+/// Adds partitions to a topic until it has `count`.
+pub async fn add_partitions(
+    node: &Arc<Node>,
+    name: &str,
+    count: i32,
+    assignments: Option<Vec<Vec<i32>>>,
+    validate_only: bool,
+) -> Result<(), Refused> {
+    let table = node.topics.load_full();
+    let Some(topic) = table.named(name) else {
+        let message = format!("there is no topic '{name}'");
+        return Err(Refused::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+    };
+    let have = topic.partitions.len() as i32;
+    if count <= have || count > PARTITIONS_MAX {
+        let message = format!(
+            "topic '{name}' has {have} partitions; it can get more, up to {PARTITIONS_MAX}, not {count}"
+        );
+        return Err(Refused::new(ErrorCode::INVALID_PARTITIONS, message));
+    }
+    let added = (count - have) as usize;
+    let plans = match assignments {
+        None => vec![stores(node, 1)?; added],
+        Some(given) if given.len() != added => {
+            let message = format!("{added} partitions are added, {} are assigned", given.len());
+            return Err(Refused::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+        }
+        Some(given) => given.iter().map(|brokers| assigned(node, brokers)).collect::<Result<_, _>>()?,
+    };
+    if validate_only {
+        return Ok(());
+    }
+    let command = Command::CreatePartitions { topic: topic.id, expected_count: have, plans };
+    node.propose(command)
+        .await
+        .map(drop)
+        .map_err(|code| Refused::new(code, "the metadata did not take the partitions; try again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_kafkas_rules() {
+        for good in ["a", "orders.v1", "A_b-9", &"x".repeat(NAME_MAX)] {
+            assert_eq!(is_bad_name(good), None);
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "ü", &"x".repeat(NAME_MAX + 1)] {
+            assert!(is_bad_name(bad).is_some(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The sparse index in use: entries in the file, the newest few in memory, and its rebuilding by a scan.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::read::ReadError;
+use super::{Phase, Segment};
+use crate::fs::{FsFile, OpenMode};
+use crate::handles::PartKey;
+use crate::index::{ENTRY_LEN, Entry, INTERVAL, IndexError, NO_TIMESTAMP};
+use crate::layout::Part;
+use crate::walk::{Walk, WalkError};
+
+/// Entries collected before they are written: about 200 KiB of log.
+const FLUSH_ENTRIES: usize = 50;
+
+/// The part of the index that changes with appends.
+#[derive(Debug)]
+pub(crate) struct SparseTail {
+    /// Entries in the file. Unknown for a copy loaded as sealed until somebody asks.
+    flushed: Option<u64>,
+    /// Entries not yet in the file.
+    pending: Vec<Entry>,
+    /// Position of the last entered batch; 0 when none is.
+    last_position: u64,
+    /// Writing failed: lookups walk the log.
+    broken: bool,
+    /// Rises with each rebuild, so that two readers with the same doubt rebuild once.
+    rebuilt: u64,
+}
+
+impl SparseTail {
+    /// `empty`: nothing is in the file; else nobody knows yet.
+    pub(crate) fn new(empty: bool) -> SparseTail {
+        SparseTail {
+            flushed: empty.then_some(0),
+            pending: Vec::new(),
+            last_position: 0,
+            broken: false,
+            rebuilt: 0,
+        }
+    }
+
+    /// Enters a batch when it is far enough from the last one.
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        if entry.position >= self.last_position + INTERVAL {
+            self.last_position = entry.position;
+            self.pending.push(entry);
+        }
+    }
+
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.pending.len() >= FLUSH_ENTRIES && !self.broken
+    }
+
+    /// Starts over with the first `flushed` entries of the file, the last of them at `last_position`.
+    pub(crate) fn restart(&mut self, flushed: u64, last_position: u64) {
+        *self = SparseTail {
+            flushed: Some(flushed),
+            pending: Vec::new(),
+            last_position,
+            broken: false,
+            rebuilt: self.rebuilt + 1,
+        };
+    }
+
+    /// Forgets entries at or beyond a cut. The file's own are cut by the caller.
+    fn forget_from(&mut self, position: u64) {
+        self.pending.retain(|e| e.position < position);
+    }
+}
+
+impl Segment {
+    fn index_file(&self) -> io::Result<Arc<dyn FsFile>> {
+        self.store.handles.get((self.reference, PartKey::Index), || {
+            self.store.syncs.fs.open(&self.path(Part::Index), OpenMode::OpenOrCreate)
+        })
+    }
+
+    /// Writes the collected entries. The caller holds `writer`. A failure costs speed, nothing else.
+    pub(super) fn flush_index(&self) {
+        let (number, entries) = {
+            let tail = self.tail.lock();
+            if tail.sparse.broken || tail.sparse.pending.is_empty() {
+                return;
+            }
+            let Some(flushed) = tail.sparse.flushed else { return };
+            (flushed, tail.sparse.pending.clone())
+        };
+        let mut bytes = Vec::with_capacity(entries.len() * ENTRY_LEN as usize);
+        for (i, entry) in entries.iter().enumerate() {
+            self.index_of().encode(number + i as u64, entry, &mut bytes);
+        }
+        let written = self
+            .index_file()
+            .and_then(|file| file.write_all_at(&mut [IoSlice::new(&bytes)], number * ENTRY_LEN));
+        let mut tail = self.tail.lock();
+        match written {
+            Ok(()) => {
+                tail.sparse.flushed = Some(number + entries.len() as u64);
+                tail.sparse.pending.drain(..entries.len());
+            }
+            Err(_) => {
+                tail.sparse.broken = true;
+                tail.sparse.pending = Vec::new();
+            }
+        }
+    }
+
+    /// The last entered batch start for which `wanted` holds (it holds for a prefix of all), else the segment's start.
+    pub(super) fn floor(&self, wanted: &impl Fn(&Entry) -> bool) -> Result<Entry, ReadError> {
+        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        for _ in 0..2 {
+            let (flushed, rebuilt) = {
+                let tail = self.tail.lock();
+                if let Some(entry) = tail.sparse.pending.iter().rev().find(|e| wanted(e)) {
+                    return Ok(*entry);
+                }
+                if tail.sparse.broken {
+                    return Ok(start);
+                }
+                (tail.sparse.flushed, tail.sparse.rebuilt)
+            };
+            if flushed == Some(0) {
+                return Ok(start);
+            }
+            let found = self.index_file().map_err(IndexError::from).and_then(|file| {
+                let count = match flushed {
+                    Some(count) => count,
+                    None => {
+                        let count = file.len()? / ENTRY_LEN;
+                        self.tail.lock().sparse.flushed.get_or_insert(count);
+                        count
+                    }
+                };
+                self.index_of().last_where(&*file, count, wanted)
+            });
+            match found {
+                Ok(entry) => return Ok(entry.unwrap_or(start)),
+                Err(IndexError::Doubtful) => self.rebuild_index(rebuilt)?,
+                Err(IndexError::Io) => return Ok(start),
+            }
+        }
+        Ok(start)
+    }
+
+    /// Number of rebuilds so far, for [`Segment::rebuild_index`].
+    pub(super) fn index_rebuilds(&self) -> u64 {
+        self.tail.lock().sparse.rebuilt
+    }
+
+    /// Makes the index anew from the batch headers, unless that happened since the caller saw `seen` rebuilds. Appends
+    /// wait meanwhile. When it cannot be written, lookups walk the log from now on.
+    pub(super) fn rebuild_index(&self, seen: u64) -> Result<(), ReadError> {
+        let _writer = self.writer.lock();
+        let end = {
+            let tail = self.tail.lock();
+            // One that could not be written is not tried again by each reader.
+            if tail.sparse.rebuilt != seen || tail.sparse.broken || tail.phase == Phase::Deleted {
+                return Ok(());
+            }
+            tail.end_position
+        };
+        self.scan_index(end)
+    }
+
+    /// One more try at an index that could not be written. The caller holds `writer`.
+    pub(super) fn mend_index(&self) {
+        let (broken, end) = {
+            let tail = self.tail.lock();
+            (tail.sparse.broken, tail.end_position)
+        };
+        if broken {
+            // Whoever reads the log next meets what is wrong with it.
+            let _ = self.scan_index(end);
+        }
+    }
+
+    fn scan_index(&self, end: u64) -> Result<(), ReadError> {
+        let log = self.log()?;
+        let mut walk = Walk::new(&*log, end);
+        let mut fresh = SparseTail::new(true);
+        let (mut at, mut running) = (0, NO_TIMESTAMP);
+        while at < end {
+            let header = walk.header_at(at).map_err(|e| self.walk_error(at, e))?;
+            fresh.enter(Entry { offset: header.base_offset, position: at, max_before: running });
+            running = running.max(header.max_timestamp);
+            at += header.total_len() as u64;
+        }
+        {
+            let mut tail = self.tail.lock();
+            fresh.rebuilt = tail.sparse.rebuilt + 1;
+            tail.sparse = fresh;
+        }
+        if self.index_file().and_then(|file| file.set_len(0)).is_err() {
+            let mut tail = self.tail.lock();
+            tail.sparse.broken = true;
+            tail.sparse.pending = Vec::new();
+            return Ok(());
+        }
+        self.flush_index();
+        Ok(())
+    }
+
+    /// Drops entries at or beyond `position`. The caller holds `writer`, and the tail's end is already there. Entries
+    /// below a cut stay true; one that stands at or beyond it is never used, so a failure here is harmless.
+    pub(super) fn cut_index(&self, position: u64) {
+        self.flush_index();
+        let Ok(file) = self.index_file() else { return };
+        let flushed = self.tail.lock().sparse.flushed;
+        let count = flushed.unwrap_or_else(|| file.len().unwrap_or(0) / ENTRY_LEN);
+        let mut keep = count;
+        let mut last_position = 0;
+        while keep > 0 {
+            match self.index_of().read(&*file, keep - 1) {
+                Ok(entry) if entry.position < position => {
+                    last_position = entry.position;
+                    break;
+                }
+                _ => keep -= 1,
+            }
+        }
+        let _ = file.set_len(keep * ENTRY_LEN);
+        let mut tail = self.tail.lock();
+        tail.sparse.forget_from(position);
+        tail.sparse.restart(keep, last_position);
+    }
+
+    /// Where recovery may start to walk: the last entry at or below `position` that checks out against the log, and how
+    /// many entries are kept. With `thorough`, all kept entries are checked. Nothing usable: the start of the segment.
+    pub(super) fn trusted_entry(&self, log: &dyn FsFile, position: u64, thorough: bool) -> (u64, Entry) {
+        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        let trusted = || -> Result<(u64, Entry), IndexError> {
+            let file = self.index_file()?;
+            let count = file.len()? / ENTRY_LEN;
+            let of = self.index_of();
+            let (mut low, mut high) = (0, count);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if of.read(&*file, middle)?.position <= position { low = middle + 1 } else { high = middle }
+            }
+            if low == 0 {
+                return Ok((0, start));
+            }
+            let entry = of.read(&*file, low - 1)?;
+            if thorough {
+                of.check_all(&*file, low)?;
+            }
+            match Walk::new(log, u64::MAX).header_at(entry.position) {
+                Ok(header) if header.base_offset == entry.offset => Ok((low, entry)),
+                Err(WalkError::Io(_)) => Err(IndexError::Io),
+                _ => Err(IndexError::Doubtful),
+            }
+        };
+        trusted().unwrap_or((0, start))
+    }
+
+    /// Cuts the index file to the entries that recovery trusts. The caller holds `writer`.
+    pub(super) fn restart_index(&self, kept: u64, last_position: u64) {
+        let cut = self.index_file().and_then(|file| file.set_len(kept * ENTRY_LEN));
+        let mut tail = self.tail.lock();
+        tail.sparse.restart(kept, last_position);
+        tail.sparse.broken = cut.is_err();
+    }
+}

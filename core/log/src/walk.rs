@@ -1,0 +1,128 @@
+//! Walking the batches of a segment file by their headers.
+
+use std::io;
+
+use buslane_wire::batch::{BatchError, BatchHeader, HEADER_LEN};
+
+use crate::fs::FsFile;
+
+/// Bytes read at once while walking headers: small batches share a read, large ones waste little.
+const HEADER_READ: usize = 4096;
+
+/// Bytes read at once while checking checksums.
+const BODY_READ: usize = 64 * 1024;
+
+/// Where the part of a batch starts that its CRC covers: the attributes.
+pub(crate) const CRC_START: usize = 21;
+
+/// Why the walk cannot go on at a position.
+#[derive(Debug)]
+pub(crate) enum WalkError {
+    /// The file or the walked range ends inside a batch.
+    Incomplete(String),
+    /// The bytes are not a batch that can stand there.
+    Bad(String),
+    /// The file cannot be read.
+    Io(io::Error),
+}
+
+impl From<io::Error> for WalkError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            WalkError::Incomplete("the file ends inside a batch".into())
+        } else {
+            WalkError::Io(error)
+        }
+    }
+}
+
+/// Reads headers at given positions below a limit, a few kilobytes at a time.
+pub(crate) struct Walk<'a> {
+    file: &'a dyn FsFile,
+    /// End of the range that may be looked at, exclusive.
+    limit: u64,
+    buf: Vec<u8>,
+    buf_position: u64,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(file: &'a dyn FsFile, limit: u64) -> Walk<'a> {
+        Walk { file, limit, buf: Vec::new(), buf_position: 0 }
+    }
+
+    /// The batch that starts at `position` and ends at or below the limit.
+    pub(crate) fn header_at(&mut self, position: u64) -> Result<BatchHeader, WalkError> {
+        if self.limit.saturating_sub(position) < HEADER_LEN as u64 {
+            return Err(WalkError::Incomplete("the file ends inside a header".into()));
+        }
+        let buffered = position
+            .checked_sub(self.buf_position)
+            .filter(|skip| skip + HEADER_LEN as u64 <= self.buf.len() as u64);
+        let start = match buffered {
+            Some(skip) => skip as usize,
+            None => {
+                let want = (self.limit - position).min(HEADER_READ as u64) as usize;
+                self.buf.resize(want, 0);
+                self.buf_position = position;
+                // What is there, at least a header: the file may be shorter than the limit after a power cut.
+                let mut have = 0;
+                while have < HEADER_LEN {
+                    match self.file.read_at(&mut self.buf[have..], position + have as u64) {
+                        Ok(0) => {
+                            self.buf.clear();
+                            return Err(WalkError::Incomplete("the file ends inside a header".into()));
+                        }
+                        Ok(n) => have += n,
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => {
+                            self.buf.clear();
+                            return Err(WalkError::Io(e));
+                        }
+                    }
+                }
+                self.buf.truncate(have);
+                0
+            }
+        };
+        let header = BatchHeader::parse(&self.buf[start..]).map_err(|e| WalkError::Bad(e.to_string()))?;
+        if header.total_len() as u64 > self.limit - position {
+            return Err(WalkError::Incomplete("the file ends inside a batch".into()));
+        }
+        Ok(header)
+    }
+}
+
+/// Checks the CRC of a batch in a file. `scratch` is reused between batches and stays small.
+pub(crate) fn check_crc(
+    file: &dyn FsFile,
+    position: u64,
+    header: &BatchHeader,
+    scratch: &mut Vec<u8>,
+) -> Result<(), WalkError> {
+    let end = position + header.total_len() as u64;
+    let crc = crc_of_range(file, position + CRC_START as u64, end, scratch)?;
+    if crc == header.crc {
+        Ok(())
+    } else {
+        Err(WalkError::Bad(BatchError::Crc { stored: header.crc, computed: crc }.to_string()))
+    }
+}
+
+/// CRC-32C of a range of a file, read in pieces.
+pub(crate) fn crc_of_range(file: &dyn FsFile, from: u64, to: u64, scratch: &mut Vec<u8>) -> io::Result<u32> {
+    let (mut at, mut crc) = (from, 0);
+    while at < to {
+        scratch.resize((to - at).min(BODY_READ as u64) as usize, 0);
+        crate::fs::read_exact_at(file, scratch, at)?;
+        crc = crc32c::crc32c_append(crc, scratch);
+        at += scratch.len() as u64;
+    }
+    Ok(crc)
+}
+
+/// The first batch of `bytes`, all of it there, with a matching CRC.
+pub(crate) fn whole_batch(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+    let header = BatchHeader::parse(bytes)?;
+    buslane_wire::batch::verify_crc(bytes)?;
+    Ok(header)
+}
