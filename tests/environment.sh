@@ -13,6 +13,7 @@ provide_test_python() {
     local key folder
     key="$({ cat "$REPO_ROOT/tests/requirements.txt" && python3 --version; } | sha256sum | cut -c1-16)"
     folder="${XDG_CACHE_HOME:-$HOME/.cache}/buslane/python-$key"
+    # shellcheck disable=SC2034  # read by the scripts that source this
     TEST_PYTHON="$folder/bin/python"
     [[ -e "$folder/complete" ]] && return 0
     section "Python clients for the tests: under a minute, once" build_test_python "$folder"

@@ -15,6 +15,7 @@ PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS, INIT_PRODUCER_ID, OFFSET_FOR_LEADER_EPOCH = 18, 19, 20, 21, 22, 23
 DESCRIBE_CLUSTER = 60
 
+COORDINATOR_LOAD_IN_PROGRESS = 14
 ERRORS = {
     0: "NONE",
     -1: "UNKNOWN_SERVER_ERROR",
@@ -24,6 +25,7 @@ ERRORS = {
     6: "NOT_LEADER_OR_FOLLOWER",
     7: "REQUEST_TIMED_OUT",
     10: "MESSAGE_TOO_LARGE",
+    14: "COORDINATOR_LOAD_IN_PROGRESS",
     17: "INVALID_TOPIC_EXCEPTION",
     18: "RECORD_LIST_TOO_LARGE",
     21: "INVALID_REQUIRED_ACKS",
@@ -638,6 +640,17 @@ def init_producer_id(connection: Connection, transactional_id: str | None = None
     reader = connection.request(INIT_PRODUCER_ID, 1, bytes(Writer().string(transactional_id).i32(timeout_ms).data))
     reader.i32()
     return reader.i16(), reader.i64(), reader.i16()
+
+
+def new_producer(connection: Connection) -> tuple[int, int]:
+    """A producer id and epoch for an idempotent producer; asks again while the broker says that it is not ready for it."""
+    end = time.monotonic() + 10
+    while True:
+        error, producer_id, epoch = init_producer_id(connection)
+        if error == 0:
+            return producer_id, epoch
+        assert error == COORDINATOR_LOAD_IN_PROGRESS and time.monotonic() < end, error_name(error)
+        time.sleep(0.05)
 
 
 def create_topic(connection: Connection, topic: str, partitions: int = 1, config: dict[str, str] | None = None) -> tuple[int, str | None]:

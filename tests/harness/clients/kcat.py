@@ -15,7 +15,7 @@ class KcatError(Exception):
 
 
 def kcat(bootstrap: str, arguments: list[str], data: bytes = b"", deadline_s: float = 30) -> bytes:
-    command = ["kcat", "-b", bootstrap, "-q", *arguments]
+    command = ["kcat", "-b", bootstrap, *arguments]
     done = subprocess.run(command, input=data, capture_output=True, timeout=deadline_s)
     if done.returncode:
         raise KcatError(done.stderr.decode(errors="replace"))
@@ -55,7 +55,7 @@ class Kcat(Client):
         offset = {"earliest": "beginning", "latest": "end"}.get(start, start)
         form = "%o %T %K %S %k%s%h" + RECORD_END.decode()
         config = {"auto.offset.reset": "error", **config}
-        arguments = ["-C", "-t", topic, "-p", str(partition), "-o", str(offset), "-c", str(count), "-f", form, *settings(config)]
+        arguments = ["-C", "-q", "-t", topic, "-p", str(partition), "-o", str(offset), "-c", str(count), "-f", form, *settings(config)]
         # -e ends at the end of the partition, for when fewer records are there than asked; it asks again until the deadline.
         end = time.monotonic() + deadline_s
         while True:
