@@ -143,8 +143,9 @@ pub struct FetchSessions {
 }
 
 impl FetchSessions {
-    /// Sessions and partitions held, for metrics.
-    pub fn size(&self) -> (usize, usize) {
+    /// Sessions and partitions held.
+    #[cfg(test)]
+    fn size(&self) -> (usize, usize) {
         let cache = self.cache.lock();
         (cache.sessions.len(), cache.partitions)
     }

@@ -419,11 +419,6 @@ impl Key {
             Fixed(instead) => Err(ConfigError::Fixed { name: self.name, only: self.default, instead }),
         }
     }
-
-    /// True when values other than the default are served.
-    pub fn is_honoured(&self) -> bool {
-        !matches!(self.accepts, Fixed(_))
-    }
 }
 
 /// Checks one setting as CreateTopics and AlterConfigs bring it.
@@ -554,7 +549,8 @@ mod tests {
         let config = TopicConfig::resolve(&map(&[("retention.ms", "7000")]), &server);
         assert_eq!((config.retention_ms, config.segment_bytes), (Some(7000), 2048));
         assert_eq!(config.retention_bytes, None);
-        let (value, source) = effective(key("segment.bytes").unwrap(), &BTreeMap::new(), &server);
+        let none = BTreeMap::new();
+        let (value, source) = effective(key("segment.bytes").unwrap(), &none, &server);
         assert_eq!((value, source), ("2048", Source::Server));
         assert_eq!(
             TopicConfig::resolve(&map(&[("retention.ms", "-1")]), &BTreeMap::new()).retention_ms,

@@ -82,6 +82,8 @@ pub struct Connection<'h, H> {
     ending: Option<Closed>,
     last_active: Instant,
     reading: Option<Progress>,
+    /// The reader waited for memory at the last look at the clock.
+    starved: bool,
     writing: Option<Progress>,
     ended_at: Option<Instant>,
     counted: (u64, u64),
@@ -107,6 +109,7 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             ending: None,
             last_active: Instant::now(),
             reading: None,
+            starved: false,
             writing: None,
             ended_at: None,
             counted: (0, 0),
@@ -234,7 +237,11 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
         let contended =
             (self.reading.is_some() || !self.writer.is_empty()) && self.context.budget.is_contended();
         let mut next = now + self.limits.idle_max;
+        let was_starved = std::mem::replace(&mut self.starved, self.reader.waits_for_memory());
         if let Some(reading) = &mut self.reading {
+            if self.starved || was_starved {
+                reading.excuse(now, self.reader.received());
+            }
             let again =
                 reading.check(now, self.reader.received(), &pace(self.limits.read_timeout), contended);
             next = next.min(again.ok_or(Closed::SlowRequest)?);

@@ -110,6 +110,11 @@ impl FrameReader {
         self.body.is_some() || self.size_len > 0
     }
 
+    /// True while the frame's buffer waits for the budget.
+    pub fn waits_for_memory(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.wanted > 0)
+    }
+
     /// Bytes read from the connection so far.
     pub fn received(&self) -> u64 {
         self.received

@@ -2,7 +2,8 @@
 //!
 //! Two rules. A transfer has its timeout, plus the time that the bytes moved so far take at the lowest rate: a large
 //! request over a thin line is served, a byte now and then is not. And while others wait for memory, a transfer that
-//! moves less than the lowest rate over a sixth of its timeout is given up at once.
+//! moves less than the lowest rate over a sixth of its timeout is given up at once. Time in which we did not look at the
+//! socket ([`Progress::excuse`]) does not count for the second rule; it does for the first, so that all waiting ends.
 
 use std::time::Duration;
 
@@ -42,6 +43,11 @@ impl Progress {
         Progress { started: now, started_bytes: bytes, checked: now, checked_bytes: bytes }
     }
 
+    /// What moved since the last look says nothing of the client: the second rule starts anew.
+    pub fn excuse(&mut self, now: Instant, bytes: u64) {
+        (self.checked, self.checked_bytes) = (now, bytes);
+    }
+
     /// When to look again; `None` when the transfer is to be given up. `contended`: others wait for its memory.
     pub fn check(&mut self, now: Instant, bytes: u64, pace: &Pace, contended: bool) -> Option<Instant> {
         let deadline = self.started + pace.timeout + pace.time_for(bytes - self.started_bytes);
@@ -53,7 +59,7 @@ impl Progress {
             if contended && slow {
                 return None;
             }
-            (self.checked, self.checked_bytes) = (now, bytes);
+            self.excuse(now, bytes);
         }
         Some(deadline.min(self.checked + pace.check_every()))
     }

@@ -81,16 +81,6 @@ impl Topics {
         self.by_id.values()
     }
 
-    /// Number of topics.
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     /// Enters a topic, or replaces it.
     pub fn insert(&mut self, topic: Arc<Topic>) {
         self.by_name.insert(topic.name.clone(), topic.clone());

@@ -44,6 +44,8 @@ pub enum AppendRefused {
 pub struct Batch {
     /// Its header as received.
     pub header: BatchHeader,
+    /// The true greatest timestamp, where the header does not have it.
+    pub max_timestamp: Option<i64>,
     /// The whole batch, header included: a slice of the request's buffer.
     pub bytes: Bytes,
 }
@@ -223,11 +225,6 @@ impl Partition {
         }
     }
 
-    /// The topic's settings in force.
-    pub fn config(&self) -> Arc<TopicConfig> {
-        self.inner.lock().config.clone()
-    }
-
     /// The log start offset moved in metadata.
     pub fn set_log_start_offset(&self, log_start_offset: i64) {
         let mut inner = self.inner.lock();
@@ -289,6 +286,8 @@ impl Partition {
         if inner.config.timestamp_type == TimestampType::LogAppendTime {
             stamped.stamp_log_append_time(now_ms);
             log_append_time_ms = now_ms;
+        } else if let Some(max_timestamp) = batch.max_timestamp {
+            stamped.stamp_max_timestamp(max_timestamp);
         }
         let header = stamped.header;
         let segment = copy.segment.clone();

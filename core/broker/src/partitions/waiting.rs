@@ -77,7 +77,8 @@ impl PendingAcks {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.pending.len()
     }
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::{Answer, RequestContext, Unanswerable, decode, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
-use crate::validate::{self, Invalid};
+use crate::validate::{self, Checked, Invalid};
 
 /// What became of one partition's batch.
 enum Outcome {
@@ -125,8 +125,9 @@ fn append(
         return Pending::Done(outcome);
     }
     match validate::batch(records, version, &topic.config, node.context.clock.now_ms()) {
-        Ok(header) => {
-            let batch = Batch { header, bytes: frame.slice_ref(&records[..header.total_len()]) };
+        Ok(Checked { header, max_timestamp }) => {
+            let batch =
+                Batch { header, max_timestamp, bytes: frame.slice_ref(&records[..header.total_len()]) };
             Pending::Ticket(partition.append(batch, acks))
         }
         Err(Invalid { code, message, records }) => {

@@ -29,6 +29,8 @@ pub enum Ask {
     Echo(Vec<u8>),
     /// An empty answer, after the gate of that number is opened.
     Wait(u32),
+    /// The same, with that many bytes more in the request.
+    HeavyWait(u32, usize),
     /// That many bytes from memory.
     Large(u32),
     /// Bytes from a file of the handler's: position, length.
@@ -51,6 +53,7 @@ impl Ask {
         let (letter, argument) = match self {
             Ask::Echo(bytes) => (b'e', bytes.clone()),
             Ask::Wait(gate) => (b'w', gate.to_be_bytes().to_vec()),
+            Ask::HeavyWait(gate, len) => (b'w', [&gate.to_be_bytes()[..], &vec![0; *len]].concat()),
             Ask::Large(len) => (b'l', len.to_be_bytes().to_vec()),
             Ask::File(position, len) => (b'f', [&position.to_be_bytes()[..], &len.to_be_bytes()].concat()),
             Ask::Silent => (b's', vec![]),
@@ -206,7 +209,9 @@ pub fn start_with(settings: ListenerSettings, budget: Budget, handler: Obedient)
 impl Running {
     /// A connection to it.
     pub async fn connect(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.unwrap() }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream }
     }
 
     /// The value of one line of the metrics: name and labels, as they stand there.
@@ -263,6 +268,11 @@ impl Client {
         let _ = self.stream.read_to_end(&mut rest).await;
         rest
     }
+}
+
+/// Fails a test that hangs in virtual time.
+pub async fn eventually<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(86_400), what).await.expect("it took too long")
 }
 
 /// Fails a test that hangs.

@@ -283,7 +283,12 @@ impl<'a> StampedBatch<'a> {
     /// Makes the broker's time the time of every record: bit 3, the max timestamp, and the CRC anew.
     pub fn stamp_log_append_time(&mut self, now_ms: i64) {
         self.header.attributes |= 8;
-        self.header.max_timestamp = now_ms;
+        self.stamp_max_timestamp(now_ms);
+    }
+
+    /// Corrects the max timestamp, and the CRC with it.
+    pub fn stamp_max_timestamp(&mut self, max_timestamp: i64) {
+        self.header.max_timestamp = max_timestamp;
         let head = self.header.encode();
         self.header.crc = crc32c::crc32c_append(crc32c::crc32c(&head[CRC_FROM..]), self.records);
         self.head = self.header.encode();
