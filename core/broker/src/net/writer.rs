@@ -306,3 +306,6 @@ fn read(file: &dyn FsFile, position: u64, len: u64, missing: u64) -> Result<Vec<
         Err(e) => Err(WriteError::File(e)),
     }
 }
+
+#[cfg(test)]
+mod tests;
