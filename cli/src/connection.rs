@@ -225,11 +225,13 @@ pub fn cluster<C: ClientContext>(
     args: &ClientArgs,
 ) -> Result<Metadata, Failure> {
     let metadata = client.fetch_metadata(None, args.timeout).map_err(|error| {
-        let what = format!(
-            "{} took the connection but did not answer as a Kafka broker within {}",
-            args.bootstrap,
-            humantime::format_duration(args.timeout)
-        );
+        let what = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::OperationTimedOut) => {
+                let limit = humantime::format_duration(args.timeout);
+                format!("{} took the connection but did not answer within {limit}", args.bootstrap)
+            }
+            _ => format!("{} took the connection but did not answer as a Kafka broker does", args.bootstrap),
+        };
         listener.failure(&what, &error)
     })?;
     listener.connected.store(true, Ordering::Relaxed);

@@ -18,6 +18,7 @@ mod logging;
 mod output;
 mod produce;
 mod record_json;
+mod server;
 mod topic;
 mod units;
 
@@ -37,6 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Server(server::ServerArgs),
     #[command(subcommand)]
     Topic(topic::TopicVerb),
     Produce(produce::ProduceArgs),
@@ -51,8 +53,9 @@ fn main() -> std::process::ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(&error),
     };
-    logging::start(&cli.logging, "warn");
+    logging::start(&cli.logging, if matches!(cli.verb, Verb::Server(_)) { "info" } else { "warn" });
     let result = match cli.verb {
+        Verb::Server(args) => server::run(&args),
         Verb::Topic(verb) => topic::run(verb),
         Verb::Produce(args) => produce::run(args),
         Verb::Consume(args) => consume::run(args),

@@ -7,9 +7,34 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, signal};
+use broker::{Server, signal, wait};
 use fixture::{buslane, buslane_with};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A broker to test against: the one that BUSLANE_TEST_BOOTSTRAP names (a real Apache Kafka, in scripts/test), or else
+/// one of our own, which ends with the test.
+enum Broker {
+    Ours { server: Server, _folder: TempDir },
+    Named(String),
+}
+
+impl Broker {
+    fn start() -> Self {
+        if let Ok(bootstrap) = std::env::var("BUSLANE_TEST_BOOTSTRAP") {
+            return Self::Named(bootstrap);
+        }
+        let folder = TempDir::new().unwrap();
+        Self::Ours { server: Server::start(&folder.path().join("data")), _folder: folder }
+    }
+
+    fn bootstrap(&self) -> &str {
+        match self {
+            Self::Ours { server, .. } => server.bootstrap(),
+            Self::Named(bootstrap) => bootstrap,
+        }
+    }
+}
 
 /// Every line of a command's stdout as JSON.
 fn json_lines(text: &str) -> Vec<Value> {
@@ -173,7 +198,7 @@ fn a_follower_sees_new_records_and_ctrl_c_ends_it_well() {
     buslane_with(&["produce", "live", "-b", b], b"new\n").expect(0);
     assert_eq!(lines.next().unwrap().unwrap(), "new");
     signal(&follower, "INT");
-    assert_eq!(follower.wait().unwrap().code(), Some(0));
+    assert_eq!(wait(&mut follower).code(), Some(0));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use fixture::{buslane, buslane_with, command};
 
 /// Every verb, as the words that call it.
-const VERBS: [&[&str]; 9] = [
+const VERBS: [&[&str]; 10] = [
+    &["server"],
     &["topic", "create"],
     &["topic", "list"],
     &["topic", "describe"],
