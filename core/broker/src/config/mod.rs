@@ -34,6 +34,8 @@ section! {
         node_id: Auto<i32> = "auto" kafka "node.id";
         /// Allows addresses other than loopback though there is neither TLS nor a token: for closed networks.
         insecure_listen: bool = "false";
+        /// Writes are refused while less than this, or less than 2 % of the disk, is free.
+        disk_reserve: ByteSize = "2GiB" in "1MiB"..="1TiB";
         /// How long a shutdown waits for requests in flight.
         shutdown_deadline: Duration = "10s" in "0s"..="1h";
     }
@@ -90,6 +92,14 @@ section! {
         segment_bytes: ByteSize = "1GiB" in "1MiB"..="2047MiB" kafka "log.segment.bytes";
         /// A segment is sealed at this age.
         segment_age: Duration = "7d" in "1s"..="3650d" kafka "log.roll.ms";
+        /// A segment is sealed when nothing was written to it for this time.
+        segment_idle: Duration = "10m" in "1s"..="365d";
+        /// How often segments are looked at for what is too old or too much.
+        retention_check: Duration = "5m" in "100ms"..="1d" kafka "log.retention.check.interval.ms";
+        /// A producer that wrote nothing for this time is forgotten, and may start at any sequence again.
+        producer_expiry: Duration = "1d" in "1s"..="365d" kafka "producer.id.expiration.ms";
+        /// Bytes of records in one fetch response.
+        fetch_max: ByteSize = "55MiB" in "1KiB"..="1GiB" kafka "fetch.max.bytes";
     }
 }
 

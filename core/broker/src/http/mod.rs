@@ -10,6 +10,7 @@ mod host;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -19,11 +20,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use bounded::Bounded;
 
 /// Whether the server is ready to serve; the error says for people what it waits for.
 pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
+
+/// How long a shutdown waits for requests under way.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -58,11 +64,25 @@ impl HttpServer {
         Ok((HttpServer { listener, router }, local))
     }
 
-    /// Answers until `shutdown` is ready; requests under way are finished.
+    /// Answers until `shutdown` is ready; requests under way have [`SHUTDOWN_DEADLINE`] to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let (stopping, stopped) = oneshot::channel();
+        let shutdown = async move {
+            shutdown.await;
+            let _ = stopping.send(());
+        };
         let serving = axum::serve(Bounded::new(self.listener), self.router).with_graceful_shutdown(shutdown);
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the HTTP listener failed");
+        let deadline = async move {
+            let _ = stopped.await;
+            sleep(SHUTDOWN_DEADLINE).await;
+        };
+        tokio::select! {
+            ended = serving.into_future() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the HTTP listener failed");
+                }
+            }
+            () = deadline => {}
         }
     }
 }

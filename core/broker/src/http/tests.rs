@@ -52,3 +52,25 @@ async fn the_three_pages_and_the_host_check() {
     drop(stop);
     task.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn half_a_request_does_not_hold_up_a_shutdown_and_ends_by_itself() {
+    let registry = crate::metrics::registry();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let (server, address) = HttpServer::bind(listen, registry, Box::new(|| Ok(()))).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(server.run(async move { drop(stopped.await) }));
+    let begun = tokio::time::Instant::now();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+    let mut answer = vec![];
+    let _ = half.read_to_end(&mut answer).await;
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    drop(stop);
+    task.await.unwrap();
+    assert!(begun.elapsed() <= SHUTDOWN_DEADLINE);
+}

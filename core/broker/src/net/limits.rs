@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Everything a listener is told.
 #[derive(Clone, Debug)]
@@ -69,6 +70,16 @@ impl Default for ConnectionLimits {
             linger: Duration::from_secs(10),
         }
     }
+}
+
+/// Raises the number of files this process may have open (connections are files too) to what the system allows, and
+/// returns it. Shells start programs with 1,024 of a much larger allowance.
+pub fn raise_open_files_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    // None: without a limit.
+    current.unwrap_or(u64::MAX)
 }
 
 /// Why a connection is not taken.

@@ -19,6 +19,6 @@ pub(crate) mod writer;
 pub use budget::{Budget, Charge};
 pub use frame::Frame;
 pub use handler::{ConnectionContext, Outcome, RequestHandler};
-pub use limits::{ConnectionLimits, ListenerSettings};
+pub use limits::{ConnectionLimits, ListenerSettings, raise_open_files_limit};
 pub use response::{Piece, Response};
 pub use server::{BindError, Server};

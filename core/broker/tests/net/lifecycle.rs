@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::fixture::{Ask, Obedient, eventually, settings, soon, start};
+use buslane_broker::metrics::{NetMetrics, registry};
+use buslane_broker::net::{ListenerSettings, Server};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::time::Instant;
@@ -80,8 +82,8 @@ async fn a_panic_costs_one_connection() {
     other.ask(3, &Ask::Echo(vec![])).await;
     assert_eq!(soon(other.answer()).await.unwrap().0, 3);
     assert_eq!(server.metric(r#"buslane_connections{listener="test"}"#), Some(1.0));
+    assert_eq!(server.budget.usage().used, 0);
     soon(server.stop()).await;
-    // Its bytes were given back too.
 }
 
 #[tokio::test]
@@ -172,4 +174,18 @@ async fn a_shutdown_ends_at_its_deadline_whatever_is_in_flight() {
     let budget = server.budget.clone();
     eventually(server.stop()).await;
     assert_eq!(budget.usage().used, 0);
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let server = start(settings(), Obedient::default());
+    let settings = ListenerSettings::new("second", server.address);
+    let metrics = NetMetrics::register(&mut registry());
+    let budget = server.budget.clone();
+    let error = Server::bind(settings, budget, server.handler.clone(), &metrics).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {}: Address already in use (os error 98)", server.address)
+    );
+    soon(server.stop()).await;
 }

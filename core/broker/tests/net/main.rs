@@ -1,5 +1,7 @@
 //! The listener against raw sockets, with a handler that does what the request says.
 
+#![allow(clippy::unwrap_used)]
+
 mod fixture;
 
 mod budget;
