@@ -2,6 +2,8 @@
 //!
 //! One test, since both measure things that belong to the whole process.
 
+#![allow(clippy::unwrap_used)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
