@@ -322,6 +322,8 @@ impl Owner {
             State::Idle => Phase::Idle,
             State::Creating { .. } => Phase::Creating,
             State::Appending(_) => Phase::Appending,
+            // Until its seal is committed, nobody knows how far a former owner got.
+            State::Sealing(s) if s.reason == SealReason::Recovered => Phase::Recovering,
             State::Sealing(_) => Phase::Sealing,
             State::Stopped => Phase::Stopped,
         }
@@ -330,7 +332,7 @@ impl Owner {
     /// The high watermark: nobody reads at or above it (CommittedOnly). `None` while recovering, when it is not known
     /// how far a former owner got.
     pub fn committed_offset(&self) -> Option<i64> {
-        (!matches!(self.state, State::Recovering(_))).then_some(self.committed_offset)
+        (self.phase() != Phase::Recovering).then_some(self.committed_offset)
     }
 
     /// Everything below is on at least one store: what acks=1 waits for.

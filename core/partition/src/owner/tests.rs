@@ -182,6 +182,7 @@ fn recovery_of_the_only_copy_seals_what_is_there() {
         b.owner.on_producers(b.now, Ok((ProducerTable::default(), written_now)), &mut b.out);
         b.create_all(FIRST);
         b.sealed(ME, OLD, 4_000);
+        assert_eq!(b.owner.committed_offset(), None, "nor while its seal is in flight");
         let Some(Proposal::Seal { end_offset: 120, loss: got, next: Some(_), .. }) = b.proposal() else {
             panic!("{:?}", b.out)
         };
