@@ -20,6 +20,7 @@ use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::broker_settings::BrokerSetting;
 use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
 use crate::partitions::{Context, Partition, Topic, Topics, chain_view};
@@ -63,6 +64,8 @@ pub struct NodeSettings {
     pub retention_check: Duration,
     /// Server-wide defaults of topic settings, by their server keys, checked.
     pub topic_defaults: BTreeMap<String, String>,
+    /// What DescribeConfigs tells of the broker itself.
+    pub broker_settings: Vec<BrokerSetting>,
     /// Settings of the store.
     pub store: StoreOptions,
 }
@@ -85,6 +88,8 @@ pub struct Node {
     pub fetch_max_bytes: u64,
     /// Server-wide defaults of topic settings.
     pub server_configs: BTreeMap<String, String>,
+    /// What DescribeConfigs tells of the broker itself.
+    pub broker_settings: Vec<BrokerSetting>,
     /// The metadata.
     pub consensus: Arc<dyn Consensus>,
     /// What partitions share.
@@ -156,6 +161,7 @@ impl Node {
             default_partitions: settings.default_partitions,
             fetch_max_bytes: settings.fetch_max_bytes,
             server_configs: settings.topic_defaults,
+            broker_settings: settings.broker_settings,
             following: Mutex::new(Arc::new(Image::default())),
             consensus,
             context,

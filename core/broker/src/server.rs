@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use buslane_log::StoreOptions;
+use buslane_log::{SpaceReserve, StoreOptions};
 
+use crate::broker_settings;
 use crate::config::ServerConfig;
 use crate::handler::NodeHandler;
 use crate::http::HttpServer;
@@ -88,11 +89,15 @@ fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSettings {
         advertised_port: port,
         auto_create_topics: topics.auto_create,
         default_partitions: topics.partitions,
-        fetch_max_bytes: 55 << 20,
-        segment_idle: std::time::Duration::from_secs(600),
-        producer_expiry: std::time::Duration::from_secs(24 * 3600),
-        retention_check: std::time::Duration::from_secs(300),
+        fetch_max_bytes: topics.fetch_max.0,
+        segment_idle: topics.segment_idle,
+        producer_expiry: topics.producer_expiry,
+        retention_check: topics.retention_check,
+        broker_settings: broker_settings::of(config),
         topic_defaults: defaults,
-        store: StoreOptions::default(),
+        store: StoreOptions {
+            reserve: SpaceReserve { bytes: config.server.disk_reserve.0, ..SpaceReserve::default() },
+            ..StoreOptions::default()
+        },
     }
 }

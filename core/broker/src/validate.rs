@@ -32,6 +32,9 @@ fn invalid(code: ErrorCode, message: impl Into<String>) -> Invalid {
 fn of_batch_error(error: BatchError) -> Invalid {
     let code = match error {
         BatchError::Magic(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        BatchError::Field { field: "record_count" | "last_offset_delta" | "base_offset", .. } => {
+            ErrorCode::INVALID_RECORD
+        }
         _ => ErrorCode::CORRUPT_MESSAGE,
     };
     invalid(code, error.to_string())
@@ -158,6 +161,9 @@ fn header_fields(
             header.record_count, header.last_offset_delta
         ));
     }
+    if header.base_offset != 0 {
+        return refuse(format!("the base offset is {}; a producer's batch has 0", header.base_offset));
+    }
     match header.compression() {
         Err(_) => return Err(invalid(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, "unknown compression")),
         Ok(Compression::Zstd) if version < ZSTD_FROM => {
@@ -179,9 +185,8 @@ fn header_fields(
                 header.producer_id, header.producer_epoch, header.base_sequence
             ));
         }
-    } else if header.base_sequence >= 0 {
-        return refuse("a sequence without a producer id".to_owned());
     }
+    // Without a producer id the sequence means nothing: kafkajs and aiokafka leave a 0 there.
     if config.timestamp_type == TimestampType::CreateTime {
         let newest = header.max_timestamp.max(header.base_timestamp);
         if let Some(reason) =

@@ -118,7 +118,7 @@ async fn idle_connections_are_cheap_and_want_of_files_is_survived() {
     // No file is left: connections wait in the backlog and are served when files come back.
     let limit = getrlimit(Resource::Nofile);
     let in_use = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(in_use + 4), ..limit.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(in_use + 4), ..limit }).unwrap();
     let mut hoard = vec![];
     while let Ok(file) = std::fs::File::open("/dev/null") {
         hoard.push(file);

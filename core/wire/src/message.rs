@@ -18,6 +18,18 @@ pub trait Request: Message {
 
 /// Reads a message body, all of it. Bytes left over are an error: they mean that the two sides disagree on the version.
 pub fn decode<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) -> Result<M, DecodeError> {
+    let (message, decoder) = read(body, version)?;
+    decoder.finish()?;
+    Ok(message)
+}
+
+/// Reads a message body and ignores what follows it, as Kafka's broker does: librdkafka 2.15 sends three bytes too many
+/// with Metadata version 13.
+pub fn decode_prefix<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) -> Result<M, DecodeError> {
+    read(body, version).map(|(message, _)| message)
+}
+
+fn read<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) -> Result<(M, Decoder<'a>), DecodeError> {
     let schema = M::SCHEMA;
     let mut decoder = Decoder::new(body, version, schema.flexible.contains(version));
     decoder.at(schema.name);
@@ -26,8 +38,7 @@ pub fn decode<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) -> Resu
         return Err(decoder.error(DecodeErrorKind::UnsupportedVersion { version, first, last }));
     }
     let message = M::decode(&mut decoder)?;
-    decoder.finish()?;
-    Ok(message)
+    Ok((message, decoder))
 }
 
 /// Appends a message body. After an error the encoder holds a part of it: see `Encoder::abandon_frame`.

@@ -90,6 +90,8 @@ struct Body {
     capacity: usize,
     /// The capacity being waited for.
     wanted: usize,
+    /// Bytes of it were seen: the buffer may be allocated.
+    arrived: bool,
     charge: Charge,
 }
 
@@ -167,7 +169,7 @@ impl FrameReader {
 
 impl Body {
     fn new(announced: usize, charge: Charge) -> Body {
-        Body { announced, buffer: Vec::new(), capacity: 0, wanted: 0, charge }
+        Body { announced, buffer: Vec::new(), capacity: 0, wanted: 0, arrived: false, charge }
     }
 
     /// The frame and the size of the next one, read along with it: saves a system call, or the failing one that would
@@ -180,19 +182,22 @@ impl Body {
     fn poll_fill<T: Transport>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<io::Result<usize>> {
         if self.buffer.len() == self.capacity {
             if self.wanted == 0 {
-                let arrived = self.buffer.len() + io.bytes_waiting().unwrap_or(0);
-                self.wanted = arrived.max(2 * self.capacity).max(FIRST_CAPACITY).min(self.whole());
+                let arrived = io.bytes_waiting().unwrap_or(0);
+                self.arrived |= arrived > 0;
+                let fits = self.buffer.len() + arrived + FRAME_SLACK;
+                self.wanted = fits.max(2 * self.capacity).max(FIRST_CAPACITY).min(self.whole());
             }
             ready!(self.charge.poll_grow(cx, self.wanted - self.capacity));
             self.capacity = std::mem::take(&mut self.wanted);
         }
-        if self.buffer.capacity() == 0 {
+        if self.buffer.capacity() == 0 && !self.arrived {
             // The first bytes come over the stack, so that a size alone, followed by nothing, allocates nothing.
             let mut first = [0; 256];
             let len = first.len().min(self.capacity);
             let mut first = ReadBuf::new(&mut first[..len]);
             ready!(pin!(&mut *io).poll_read(cx, &mut first))?;
             if !first.filled().is_empty() {
+                self.arrived = true;
                 self.buffer.reserve_exact(self.capacity);
                 self.buffer.extend_from_slice(first.filled());
             }

@@ -137,7 +137,22 @@ fn broker_keys<'a>(
     resource: &DescribeConfigsResource<'_>,
     none: &'a BTreeMap<String, String>,
 ) -> Vec<DescribeConfigsResourceResult<'a>> {
-    KEYS.iter()
+    let own = node.broker_settings.iter().filter(|s| asked(resource, s.name)).map(|setting| {
+        let source = source_code(if setting.is_default { Source::Default } else { Source::Server });
+        let synonym = DescribeConfigsSynonym { name: setting.name, value: Some(&setting.value), source };
+        DescribeConfigsResourceResult {
+            name: setting.name,
+            value: Some(&setting.value),
+            read_only: true,
+            config_source: source,
+            is_sensitive: false,
+            synonyms: if request.include_synonyms { vec![synonym] } else { Vec::new() },
+            config_type: setting.value_type.code(),
+            documentation: request.include_documentation.then_some(setting.doc),
+        }
+    });
+    let defaults = KEYS
+        .iter()
         .filter_map(|key| key.server_key.map(|name| (key, name)))
         .filter(|(_, name)| asked(resource, name))
         .map(|(key, name)| {
@@ -152,6 +167,6 @@ fn broker_keys<'a>(
                 config_type: key.value_type.code(),
                 documentation: request.include_documentation.then_some(key.doc),
             }
-        })
-        .collect()
+        });
+    own.chain(defaults).collect()
 }

@@ -113,7 +113,7 @@ fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
     body: &'a [u8],
     version: i16,
 ) -> Result<R, Unanswerable> {
-    Ok(buslane_wire::decode::<R>(body, version)?)
+    Ok(buslane_wire::decode_prefix::<R>(body, version)?)
 }
 
 /// Answers one request frame (without its size).
