@@ -11,7 +11,7 @@ from harness.broker import Broker, BuslaneBroker, KafkaBroker, buslane_binary
 # A quick pulse for what both brokers do in the background, so that tests of retention wait seconds, not minutes.
 SETTINGS: dict[str, dict[str, object]] = {
     "kafka": {"log.retention.check.interval.ms": 500, "log.initial.task.delay.ms": 500, "log.segment.delete.delay.ms": 500},
-    "buslane": {},
+    "buslane": {"topics.retention_check": "500ms"},
 }
 BROKERS = {"kafka": KafkaBroker, "buslane": BuslaneBroker}
 

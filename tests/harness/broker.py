@@ -126,27 +126,32 @@ def buslane_binary() -> Path:
 
 
 class BuslaneBroker(Broker):
-    """`buslane server`. `settings` are lines of its configuration file, as TOML literals or plain values."""
+    """`buslane server`. `settings` are keys of its configuration file with their sections: {"limits.memory": "256MiB"}."""
 
     kind = "buslane"
 
-    def __init__(self, settings: dict[str, object] | None = None, data: Path | None = None, limit_files: int | None = None) -> None:
+    def __init__(self, settings: dict[str, object] | None = None, data: Path | None = None) -> None:
         super().__init__(settings, data)
         self.process: subprocess.Popen | None = None
-        self.limit_files = limit_files
 
     def command(self) -> list[str]:
-        if not self.settings:
-            return [str(buslane_binary()), "server", "--data", str(self.data), "--listen", self.bootstrap]
-        config = self.root / "buslane.toml"
-        config.write_text(toml({"data": str(self.data), "listen": self.bootstrap, **self.settings}))
-        return [str(buslane_binary()), "server", "--config", str(config)]
+        command = [str(buslane_binary()), "server", "--data", str(self.data), "--listen", self.bootstrap, "--http", "off"]
+        if self.settings:
+            config = self.root / "buslane.toml"
+            config.write_text(toml(self.settings))
+            command += ["--config", str(config)]
+        return command
 
-    def start(self) -> "BuslaneBroker":
+    def spawn(self) -> int:
+        """Starts the process without waiting for it; returns how much of the log there was before."""
         with open(self.log_path, "ab") as log:
             written_before = log.tell()
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.pid = self.process.pid
+        return written_before
+
+    def start(self) -> "BuslaneBroker":
+        written_before = self.spawn()
         end = time.monotonic() + START_DEADLINE_S
         while not self.answers():
             code = self.process.poll()

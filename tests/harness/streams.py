@@ -3,6 +3,7 @@
 A stream sends numbered values "name:n" round robin over the partitions, and keeps what was acknowledged where.
 """
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -12,6 +13,12 @@ import confluent_kafka
 from . import wire
 from .broker import Broker, await_until
 from .clients import ALL
+
+
+# While the broker is down librdkafka would complain several times a second.
+_QUIET = logging.getLogger("librdkafka")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
 
 
 @dataclass
@@ -48,7 +55,7 @@ class ConfluentStream:
                 "topic.metadata.refresh.fast.interval.ms": 50,
                 **config,
             },
-            logger=_quiet,
+            logger=_QUIET,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -101,33 +108,25 @@ class JavaStream:
             config={"reconnect.backoff.ms": "20", "retry.backoff.ms": "20", **config},
         )  # fmt: skip
 
+    @property
+    def acknowledged_so_far(self) -> int:
+        return ALL["java"].driver.ask("stream-progress", name=self._name)
+
     def stop(self, deadline_s: float = 60) -> Told:
         answer = ALL["java"].driver.ask("stream-stop", name=self._name, deadline_s=deadline_s + 30)
         acknowledged = {int(partition): [tuple(row) for row in rows] for partition, rows in answer["acknowledged"].items()}
         return Told(self._name, acknowledged, answer["failures"], answer["sent"])
 
 
-def _quiet():
-    """A logger that says nothing: while the broker is down librdkafka would complain several times a second."""
-    import logging
-
-    logger = logging.getLogger("librdkafka")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger
-
-
-_quiet = _quiet()
-
-
-def stored(broker: Broker, topic: str, partition: int) -> list[tuple[int, bytes]]:
-    """Every record of a partition as (offset, value), read by raw fetches; checks CRCs and that offsets are contiguous."""
+def stored(broker: Broker, topic: str, partition: int, start: int | None = None) -> list[tuple[int, bytes]]:
+    """Every record of a partition from `start` (or the log start) on as (offset, value), read by raw fetches; checks CRCs
+    and that offsets are contiguous."""
     rows: list[tuple[int, bytes]] = []
     with broker.connect(timeout=30) as connection:
         end = await_until(
             lambda: (found := wire.list_offset(connection, topic, partition, wire.LATEST)).error == 0 and found, f"{topic}-{partition} is led"
         ).offset
-        at = wire.list_offset(connection, topic, partition, wire.EARLIEST).offset
+        at = wire.list_offset(connection, topic, partition, wire.EARLIEST).offset if start is None else start
         while at < end:
             found = wire.fetch(connection, {(topic, partition): at}).partitions[topic, partition]
             assert found.error == 0, f"{topic}-{partition} at {at}: {wire.error_name(found.error)}"
@@ -151,7 +150,8 @@ def violations(rows: list[tuple[int, bytes]], partition: int, told: Told) -> lis
     for number, offset in numbers:
         if number in seen:
             found.append(f"partition {partition}: {told.name}:{number} is stored twice, at {seen[number]} and {offset}")
-        elif number < last:
+            continue
+        if number < last:
             found.append(f"partition {partition}: {told.name}:{number} at {offset} stands behind {last}")
         seen[number] = offset
         last = max(last, number)

@@ -31,6 +31,7 @@ public final class Driver {
                 Map.entry("produce", Producers::produce),
                 Map.entry("transaction", Producers::transaction),
                 Map.entry("stream-start", streams::start),
+                Map.entry("stream-progress", streams::progress),
                 Map.entry("stream-stop", streams::stop),
                 Map.entry("consume", Consumers::consume),
                 Map.entry("offsets-for-times", Consumers::offsetsForTimes),

@@ -21,6 +21,14 @@ final class Streams {
         return "started";
     }
 
+    /** How many sends are acknowledged so far. */
+    Object progress(JsonNode request) {
+        Stream stream = running.get(request.get("name").asText());
+        synchronized (stream.acknowledged) {
+            return stream.acknowledged.values().stream().mapToInt(List::size).sum();
+        }
+    }
+
     /** Ends the sending, waits for what is under way, and answers {"acknowledged": {partition: [[n, offset], ...]}, "failures": [...]}. */
     Object stop(JsonNode request) throws Exception {
         Stream stream = running.remove(request.get("name").asText());
