@@ -2,7 +2,8 @@
 //!
 //! Two rules. A transfer has its timeout, plus the time that the bytes moved so far take at the lowest rate: a large
 //! request over a thin line is served, a byte now and then is not. And while others wait for memory, a transfer that
-//! moves less than the lowest rate over a sixth of its timeout is given up at once. Time in which we did not look at the
+//! moves less than the lowest rate over a sixth of its timeout is given up at once (a slow one is looked at more often,
+//! lest each of many costs those who wait that time once more). Time in which we did not look at the
 //! socket ([`Progress::excuse`]) does not count for the second rule; it does for the first, so that all waiting ends.
 
 use std::time::Duration;
@@ -54,14 +55,19 @@ impl Progress {
         if now >= deadline {
             return None;
         }
-        if now >= self.checked + pace.check_every() {
+        let mut again = self.checked + pace.check_every();
+        if now >= again {
             let slow = pace.time_for(bytes - self.checked_bytes) < now - self.checked;
-            if contended && slow {
+            if slow && contended {
                 return None;
             }
-            self.excuse(now, bytes);
+            again = now + pace.check_every() / 5;
+            if !slow {
+                self.excuse(now, bytes);
+                again = now + pace.check_every();
+            }
         }
-        Some(deadline.min(self.checked + pace.check_every()))
+        Some(deadline.min(again))
     }
 }
 
@@ -90,7 +96,7 @@ mod tests {
         let mut transfer = Progress::start(start, 0);
         assert_eq!(transfer.check(start, 0, &PACE, true), Some(at(start, 5)));
         assert!(transfer.check(at(start, 5), 5_000, &PACE, true).is_some(), "the rate was just kept");
-        assert!(transfer.check(at(start, 10), 9_000, &PACE, false).is_some(), "nobody waits");
-        assert!(transfer.check(at(start, 15), 13_999, &PACE, true).is_none());
+        assert_eq!(transfer.check(at(start, 10), 9_000, &PACE, false), Some(at(start, 11)), "nobody waits");
+        assert!(transfer.check(at(start, 11), 10_999, &PACE, true).is_none());
     }
 }
