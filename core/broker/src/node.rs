@@ -11,9 +11,7 @@ use arc_swap::ArcSwap;
 use buslane_log::disk::{Disk, boot_id};
 use buslane_log::fs::Fs;
 use buslane_log::{DataDir, Identity, SpaceState, Store, StoreOptions, Syncer, SyncerOptions, Wanted};
-use buslane_meta::{
-    Command, Consensus, DroppedSegment, Event, Image, LocalConsensus, NodeImage, Refused, TopicImage,
-};
+use buslane_meta::{Command, Consensus, Event, Image, LocalConsensus, NodeImage, Refused, TopicImage};
 use buslane_partition::Phase;
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
@@ -285,13 +283,7 @@ impl Node {
             partition.fence();
         }
         let context = self.context.clone();
-        let chains: Vec<(TopicPartition, Vec<DroppedSegment>)> = image
-            .partitions
-            .iter()
-            .enumerate()
-            .map(|(index, _)| TopicPartition { topic: image.id, partition: index as i32 })
-            .map(|id| (id, Vec::new()))
-            .collect();
+        let (id, count) = (topic.id, image.partitions.len() as i32);
         drop(self.runtime.spawn_blocking(move || {
             let found = match context.store.list() {
                 Ok(found) => found,
@@ -299,30 +291,15 @@ impl Node {
                     return tracing::warn!(%error, "a deleted topic's files stay until the next start");
                 }
             };
-            for (id, _) in chains {
-                for copy in found.iter().filter(|c| c.segment.partition == id) {
-                    if let Err(error) = context.store.delete(&copy.segment, copy.base_offset) {
-                        tracing::warn!(%error, segment = %copy.segment, "file not removed");
-                    }
-                }
-                if let Err(error) = context.store.forget_partition(id) {
-                    tracing::warn!(%error, partition = %id, "promise not forgotten");
+            for copy in found.iter().filter(|c| c.segment.partition.topic == id) {
+                if let Err(error) = context.store.delete(&copy.segment, copy.base_offset) {
+                    tracing::warn!(%error, segment = %copy.segment, "file not removed");
                 }
             }
-        }));
-    }
-
-    /// Removes copies of segments that left a chain.
-    pub fn remove_dropped(&self, partition: TopicPartition, dropped: Vec<DroppedSegment>) {
-        if dropped.is_empty() {
-            return;
-        }
-        let context = self.context.clone();
-        drop(self.runtime.spawn_blocking(move || {
-            for segment in dropped {
-                let reference = SegmentRef { partition, segment: segment.id };
-                if let Err(error) = context.store.delete(&reference, segment.base_offset) {
-                    tracing::warn!(%error, segment = %reference, "file not removed; it goes at the next start");
+            for partition in 0..count {
+                let partition = TopicPartition { topic: id, partition };
+                if let Err(error) = context.store.forget_partition(partition) {
+                    tracing::warn!(%error, %partition, "promise not forgotten");
                 }
             }
         }));
@@ -370,7 +347,7 @@ impl Node {
         let event = self.propose(Command::AdvanceLogStart { partition: partition.id, offset }).await?;
         partition.set_log_start_offset(offset);
         if let Event::Dropped(dropped) = event {
-            self.remove_dropped(partition.id, dropped);
+            self.context.remove_dropped(partition.id, dropped);
         }
         Ok(())
     }

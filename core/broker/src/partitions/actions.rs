@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buslane_log::{CreateError, RecoverError, Segment, SegmentSpec};
-use buslane_meta::{Command, OpenSegment as MetaOpen, ProposeError};
+use buslane_meta::{Command, Event, OpenSegment as MetaOpen, ProposeError};
 use buslane_partition::{
     Action, Millis, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy, StoreFault,
 };
@@ -213,7 +213,12 @@ impl Partition {
         };
         match result {
             Ok(results) => match results.into_iter().next() {
-                Some(Ok(_)) => ProposalOutcome::Committed,
+                Some(Ok(event)) => {
+                    if let Event::Dropped(dropped) = event {
+                        self.context.remove_dropped(self.id, dropped);
+                    }
+                    ProposalOutcome::Committed
+                }
                 refused => {
                     let refused = refused.and_then(Result::err);
                     tracing::warn!(partition = ?self, ?refused, "metadata refused a change of the chain");

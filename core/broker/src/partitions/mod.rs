@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use buslane_log::Store;
-use buslane_meta::{Consensus, PartitionImage};
+use buslane_meta::{Consensus, DroppedSegment, PartitionImage};
 use buslane_partition::{ChainView, OpenView};
-use buslane_wire::ids::{LeaderEpoch, NodeId, TopicId};
+use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentRef, TopicId, TopicPartition};
 
 pub use partition::{AppendRefused, Batch, NotReadable, Offsets, Partition, Ticket};
 pub use read::{ReadRefused, Sought};
@@ -36,6 +36,25 @@ pub struct Context {
     pub segment_idle_ms: i64,
     /// `producer.id.expiration.ms`.
     pub producer_expiry_ms: i64,
+}
+
+impl Context {
+    /// Removes the copies of segments that left a chain. Their going is durable in the metadata by now
+    /// (DurableBeforeDelete); a file that cannot be removed is an orphan at the next start.
+    pub fn remove_dropped(self: &Arc<Self>, partition: TopicPartition, dropped: Vec<DroppedSegment>) {
+        if dropped.is_empty() {
+            return;
+        }
+        let context = self.clone();
+        drop(self.runtime.spawn_blocking(move || {
+            for segment in dropped {
+                let reference = SegmentRef { partition, segment: segment.id };
+                if let Err(error) = context.store.delete(&reference, segment.base_offset) {
+                    tracing::warn!(%error, segment = %reference, "file not removed; it goes after the next start");
+                }
+            }
+        }));
+    }
 }
 
 /// A topic as requests see it.

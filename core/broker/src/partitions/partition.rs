@@ -514,7 +514,9 @@ fn offsets_of(inner: &Inner) -> Result<Offsets, NotReadable> {
         return Err(NotReadable::NotOwner);
     }
     let high_watermark = owner.committed_offset().ok_or(NotReadable::NotOwner)?;
-    Ok(Offsets { log_start_offset: inner.log_start_offset, high_watermark, leader_epoch: owner.epoch() })
+    // A loss can end the log below a start that DeleteRecords had moved.
+    let log_start_offset = inner.log_start_offset.min(high_watermark);
+    Ok(Offsets { log_start_offset, high_watermark, leader_epoch: owner.epoch() })
 }
 
 fn enqueue(inner: &mut Inner, batch: Batch, acks: Acks) -> Ticket {

@@ -159,3 +159,60 @@ pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
     };
     answer.unwrap_or_else(|error| Answer::Close(format!("{} version {version}: {error}", served.key.name())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic_config::KEYS;
+
+    const DOCUMENT: &str = include_str!("../../../../docs/compatibility.md");
+
+    /// The cells of the table rows under a heading.
+    fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+        let section = DOCUMENT.split("\n## ").find(|s| s.starts_with(heading)).expect("the heading is there");
+        let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect();
+        section.lines().filter(|l| l.starts_with('|')).skip(2).map(cells).collect()
+    }
+
+    #[test]
+    fn the_document_names_every_request_served_with_its_versions() {
+        let told: Vec<(i16, String, String)> = rows("Requests")
+            .into_iter()
+            .map(|r| (r[0].parse().expect("a key"), r[1].to_owned(), r[2].to_owned()))
+            .collect();
+        let served: Vec<(i16, String, String)> = SERVED
+            .iter()
+            .map(|s| (s.key as i16, s.key.name().to_owned(), format!("{} to {}", s.first, s.last)))
+            .collect();
+        assert_eq!(told, served);
+    }
+
+    #[test]
+    fn the_document_says_of_every_topic_setting_whether_it_is_honoured() {
+        let mut told: Vec<(String, bool)> = Vec::new();
+        for (heading, honoured) in [("Topic settings: honoured", true), ("Topic settings: known", false)] {
+            told.extend(rows(heading).into_iter().map(|r| (r[0].trim_matches('`').to_owned(), honoured)));
+        }
+        told.sort();
+        // A key that takes anything but its default is honoured.
+        let known: Vec<(String, bool)> = KEYS
+            .iter()
+            .map(|k| {
+                let other = ["7", "synced", "strict", "LogAppendTime", "2048"];
+                (k.name.to_owned(), other.iter().any(|v| *v != k.default && k.check(v).is_ok()))
+            })
+            .collect();
+        assert_eq!(told, known);
+    }
+
+    #[test]
+    fn what_is_served_is_sorted_and_known_to_the_codec() {
+        assert!(SERVED.windows(2).all(|w| (w[0].key as i16) < w[1].key as i16));
+        for served in SERVED {
+            assert!(served.advertised_first <= served.first);
+            for version in [served.first, served.last] {
+                assert!(served.key.request().versions.contains(version), "{} {version}", served.key.name());
+            }
+        }
+    }
+}
