@@ -7,7 +7,7 @@
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rdkafka::ClientContext;
@@ -238,6 +238,33 @@ pub fn cluster<C: ClientContext>(
     Ok(metadata)
 }
 
+/// Asks again while the answer is "not now": a partition has no owner for a moment when a broker restarts or hands it
+/// over. librdkafka does so for records by itself, but not for questions. Gives up after `limit` with the last answer.
+pub fn patiently<T>(limit: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let end = Instant::now() + limit;
+    loop {
+        match ask() {
+            Err(error) if is_not_now(&error) && Instant::now() + PAUSE < end => std::thread::sleep(PAUSE),
+            answer => return answer,
+        }
+    }
+}
+
+fn is_not_now(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::ReplicaNotAvailable
+                | RDKafkaErrorCode::OffsetNotAvailable
+                | RDKafkaErrorCode::FencedLeaderEpoch
+                | RDKafkaErrorCode::UnknownLeaderEpoch
+        )
+    )
+}
+
 /// The named topic, or the failure that says it is not there and what is.
 pub fn topic<'m>(metadata: &'m Metadata, name: &str) -> Result<&'m MetadataTopic, Failure> {
     metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(|| {
@@ -285,6 +312,29 @@ mod tests {
         let message = failure.error.to_string();
         assert!(message.contains(&format!("127.0.0.1:{port}: connection refused")), "{message}");
         assert!(message.contains("scripts/dev"), "{message}");
+    }
+
+    #[test]
+    fn a_question_is_asked_again_until_the_answer_is_final() {
+        let asked = std::cell::Cell::new(0);
+        let ask = |last: Result<i32, RDKafkaErrorCode>| {
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                1 | 2 => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition)),
+                _ => last.map_err(KafkaError::MetadataFetch),
+            }
+        };
+        assert_eq!(patiently(Duration::from_secs(60), || ask(Ok(7))), Ok(7));
+        assert_eq!(asked.replace(0), 3);
+        let refused = RDKafkaErrorCode::TopicAuthorizationFailed;
+        assert_eq!(
+            patiently(Duration::from_secs(60), || ask(Err(refused))),
+            Err(KafkaError::MetadataFetch(refused))
+        );
+        assert_eq!(asked.replace(0), 3);
+        let not_now = KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition);
+        assert_eq!(patiently(Duration::ZERO, || ask(Ok(7))), Err(not_now));
+        assert_eq!(asked.get(), 1);
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn run(args: &ServerArgs) -> Outcome {
     }
     let config = ServerConfig::load(args.config.as_deref(), &args.overrides())
         .map_err(|errors| Failure::usage(format!("the configuration is wrong:\n{errors}")))?;
-    raise_file_limit();
+    buslane_broker::net::raise_open_files_limit();
     let data = config.server.data.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -117,17 +117,4 @@ async fn shutdown() {
             std::process::exit(130);
         }
     });
-}
-
-/// Every connection and every open segment takes a file descriptor; most systems start a process with room for 1,024 only
-/// and let it raise that itself.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "cannot raise the limit of open files");
-        }
-    }
 }

@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::stamp;
 use super::summary::Summary;
 use super::tally::Tally;
-use crate::connection::{self, ClientArgs, Listener, status_of};
+use crate::connection::{self, ClientArgs, Listener, patiently, status_of};
 use crate::exit::{Failure, Outcome, Status};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -144,13 +144,12 @@ fn ranges(args: &BenchConsumeArgs, config: &ClientConfig) -> Result<Vec<Range>, 
     let topic = connection::topic(&metadata, &args.topic)?;
     let mut ranges = Vec::new();
     for partition in topic.partitions().iter().map(|partition| partition.id()) {
-        let (first, end) =
-            consumer.fetch_watermarks(&args.topic, partition, args.client.timeout).map_err(|error| {
-                listener.failure(
-                    &format!("cannot read the offsets of topic '{}', partition {partition}", args.topic),
-                    &error,
-                )
-            })?;
+        let limit = args.client.timeout;
+        let asked = patiently(limit, || consumer.fetch_watermarks(&args.topic, partition, limit));
+        let (first, end) = asked.map_err(|error| {
+            let what = format!("cannot read the offsets of topic '{}', partition {partition}", args.topic);
+            listener.failure(&what, &error)
+        })?;
         let start = if args.from == From::End { end } else { first };
         if args.follow || start < end {
             ranges.push(Range { partition, start, end });

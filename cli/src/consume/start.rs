@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::connection::Listener;
+use crate::connection::{Listener, patiently};
 use crate::exit::Failure;
 use crate::units::{TimestampMs, format_time};
 
@@ -59,7 +60,8 @@ pub fn find(
     };
     let mut starts = Vec::with_capacity(partitions.len());
     for (index, &partition) in partitions.iter().enumerate() {
-        let (first, end) = consumer.fetch_watermarks(topic, partition, limit).map_err(|error| {
+        let asked = patiently(limit, || consumer.fetch_watermarks(topic, partition, limit));
+        let (first, end) = asked.map_err(|error| {
             listener.failure(
                 &format!("cannot read the offsets of topic '{topic}', partition {partition}"),
                 &error,
@@ -97,31 +99,25 @@ fn offsets_at(
     time: TimestampMs,
     limit: Duration,
 ) -> Result<Vec<Option<i64>>, Failure> {
-    let what = format!("cannot look up {} in topic '{topic}'", format_time(time));
-    let mut question = TopicPartitionList::new();
-    for &partition in partitions {
-        // The time travels in the offset's place.
-        question
-            .add_partition_offset(topic, partition, Offset::Offset(time))
-            .map_err(|error| listener.failure(&what, &error))?;
-    }
-    let answer =
-        consumer.offsets_for_times(question, limit).map_err(|error| listener.failure(&what, &error))?;
-    partitions
-        .iter()
-        .map(|&partition| {
-            let found = answer.find_partition(topic, partition).ok_or_else(|| {
-                Failure::failed(format!("{what}: partition {partition} is missing in the answer"))
-            })?;
-            found
-                .error()
-                .map_err(|error| listener.failure(&format!("{what}, partition {partition}"), &error))?;
-            match found.offset() {
-                Offset::Offset(offset) => Ok(Some(offset)),
-                _ => Ok(None),
-            }
-        })
-        .collect()
+    let ask = || {
+        let mut question = TopicPartitionList::new();
+        for &partition in partitions {
+            // The time travels in the offset's place.
+            question.add_partition_offset(topic, partition, Offset::Offset(time))?;
+        }
+        let answer = consumer.offsets_for_times(question, limit)?;
+        let found = |partition: &i32| match answer.find_partition(topic, *partition) {
+            None => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition)),
+            Some(found) => found.error().map(|()| match found.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            }),
+        };
+        partitions.iter().map(found).collect()
+    };
+    patiently(limit, ask).map_err(|error| {
+        listener.failure(&format!("cannot look up {} in topic '{topic}'", format_time(time)), &error)
+    })
 }
 
 #[cfg(test)]

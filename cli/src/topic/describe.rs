@@ -8,7 +8,7 @@ use rdkafka::metadata::MetadataTopic;
 use serde::Serialize;
 
 use super::{Admin, wait};
-use crate::connection::{self, ClientArgs};
+use crate::connection::{self, ClientArgs, patiently};
 use crate::exit::{Failure, Outcome};
 use crate::output;
 
@@ -95,7 +95,8 @@ fn partitions(admin: &Admin, topic: &MetadataTopic, args: &ClientArgs) -> Vec<Pa
             let (offsets, error) = match leader {
                 None => (None, Some("the partition has no owner".to_owned())),
                 Some(_) => {
-                    match admin.client.inner().fetch_watermarks(topic.name(), partition.id(), args.timeout) {
+                    let (client, limit) = (admin.client.inner(), args.timeout);
+                    match patiently(limit, || client.fetch_watermarks(topic.name(), partition.id(), limit)) {
                         Ok(offsets) => (Some(offsets), None),
                         Err(error) => (None, Some(error.to_string())),
                     }

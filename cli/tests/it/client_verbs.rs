@@ -1,14 +1,11 @@
 //! The client verbs against a running broker.
 
-mod broker;
-mod fixture;
-
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use broker::{Server, signal, wait};
-use fixture::{buslane, buslane_with};
+use crate::broker::{Server, signal, wait};
+use crate::fixture::{buslane, buslane_with};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -24,7 +21,7 @@ impl Broker {
         if let Ok(bootstrap) = std::env::var("BUSLANE_TEST_BOOTSTRAP") {
             return Self::Named(bootstrap);
         }
-        let folder = TempDir::new().unwrap();
+        let folder = TempDir::new().expect("a temporary folder can be made");
         Self::Ours { server: Server::start(&folder.path().join("data")), _folder: folder }
     }
 
@@ -191,7 +188,7 @@ fn a_follower_sees_new_records_and_ctrl_c_ends_it_well() {
     buslane(&["topic", "create", "live", "--partitions", "1", "-b", b]).expect(0);
     buslane_with(&["produce", "live", "-b", b], b"old\n").expect(0);
     let mut follower =
-        fixture::command(&["consume", "live", "-b", b]).stdout(Stdio::piped()).spawn().unwrap();
+        crate::fixture::command(&["consume", "live", "-b", b]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "old");
     // It stands at the end now, waiting.
@@ -208,7 +205,7 @@ fn a_reader_that_goes_away_ends_consume_quietly() {
     buslane(&["topic", "create", "pipe", "--partitions", "1", "-b", b]).expect(0);
     let many = "some text to fill more than a pipe holds\n".repeat(20_000);
     buslane_with(&["produce", "pipe", "-b", b], many.as_bytes()).expect(0);
-    let mut consumer = fixture::command(&["consume", "pipe", "-e", "-b", b])
+    let mut consumer = crate::fixture::command(&["consume", "pipe", "-e", "-b", b])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

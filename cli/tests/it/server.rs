@@ -1,26 +1,39 @@
 //! `buslane server` as a process: start, stop, start again, and what it refuses.
 
-mod broker;
-mod fixture;
+use std::net::TcpListener;
 
-use std::net::{TcpListener, TcpStream};
-
-use broker::Server;
-use fixture::buslane;
+use crate::broker::Server;
+use crate::fixture::{buslane, buslane_with};
 use tempfile::TempDir;
 
 #[test]
-fn a_stop_and_a_start_continue_with_the_same_identity() {
+fn a_stop_and_a_start_continue_with_the_same_data_and_identity() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let first = Server::start(&data);
+    buslane(&["topic", "create", "kept", "--partitions", "1", "-b", first.bootstrap()]).expect(0);
+    buslane_with(&["produce", "kept", "-b", first.bootstrap()], b"a\nb\n").expect(0);
     let identity = (first.started["cluster_id"].clone(), first.started["node_id"].clone());
-    TcpStream::connect(first.bootstrap()).unwrap();
     assert_eq!(first.stop(), Some(0));
 
     let second = Server::start(&data);
     assert_eq!((second.started["cluster_id"].clone(), second.started["node_id"].clone()), identity);
+    buslane_with(&["produce", "kept", "-b", second.bootstrap()], b"c\n").expect(0);
+    let read = buslane(&["consume", "kept", "-e", "--show", "offset", "-b", second.bootstrap()]).expect(0);
+    assert_eq!(read.stdout, "0\ta\n1\tb\n2\tc\n");
     assert_eq!(second.stop(), Some(0));
+}
+
+#[test]
+fn a_killed_server_starts_again_with_what_it_acknowledged() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let first = Server::start(&data);
+    buslane_with(&["produce", "kept", "--partition", "0", "-b", first.bootstrap()], b"a\nb\n").expect(0);
+    // Dropping kills with SIGKILL.
+    drop(first);
+    let second = Server::start(&data);
+    assert_eq!(buslane(&["consume", "kept", "-e", "-b", second.bootstrap()]).expect(0).stdout, "a\nb\n");
 }
 
 #[test]

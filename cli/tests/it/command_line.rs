@@ -1,13 +1,11 @@
 //! What the command line promises without a broker: help, exit codes, messages, completion.
 
-mod fixture;
-
 use std::io::Read;
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use fixture::{buslane, buslane_with, command};
+use crate::fixture::{buslane, buslane_with, command};
 
 /// Every verb, as the words that call it.
 const VERBS: [&[&str]; 10] = [
