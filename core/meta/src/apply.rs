@@ -1,24 +1,55 @@
 //! Applying commands: pure, the same everywhere.
+//!
+//! Every command is checked wholly before it changes anything, so a refused one leaves no trace and a whole entry can be
+//! applied to one copy of the image in place.
+
+mod chain;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use buslane_wire::ids::{LeaderEpoch, NodeId, TopicPartition};
+use buslane_wire::ids::{NodeId, TopicPartition};
 
-use crate::command::{Command, DroppedSegment, Event, OpenSegment, Refused};
-use crate::image::{Image, PartitionImage, SegmentImage, SegmentStatus, TopicImage};
+use crate::command::{Command, Event};
+use crate::image::{Image, NodeState, TopicImage};
+use crate::partition::PartitionImage;
+use crate::refused::{ChainMismatch, Counted, Refused};
+
+/// The outcome of each command of an entry, in order.
+pub type Outcomes = Vec<Result<Event, Refused>>;
 
 /// The image after a command, and what the command did. A refused command leaves the image as it was.
+/// [`Image::version`] stays: it counts entries.
 pub fn apply(image: &Image, command: &Command) -> Result<(Image, Event), Refused> {
     let mut next = image.clone();
-    next.version += 1;
     let event = change(&mut next, command)?;
     Ok((next, event))
+}
+
+/// The image after the log entry at `index`, and what became of each of its commands, each judged by the image that the
+/// ones before it made.
+///
+/// # Panics
+/// When `index` is not above the image's version.
+pub fn apply_entry(image: &Image, index: u64, commands: &[Command]) -> (Image, Outcomes) {
+    assert!(index > image.version, "entry {index} is in the image of {} already", image.version);
+    let mut next = image.clone();
+    next.version = index;
+    let outcomes = commands.iter().map(|command| change(&mut next, command)).collect();
+    (next, outcomes)
 }
 
 fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
     match command {
         Command::RegisterNode { node, image: told } => {
+            if let Some(known) = image.nodes.get(node)
+                && known.incarnation > told.incarnation
+            {
+                return Err(incarnation(told.incarnation, known.incarnation));
+            }
             image.nodes.insert(*node, Arc::new(told.clone()));
+            image.node_states.remove(node);
             Ok(Event::Done)
         }
         Command::CreateTopic { id, name, plans, config } => {
@@ -45,9 +76,10 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
         }
         Command::CreatePartitions { topic, expected_count, plans } => {
             let topic = image.topics.get_mut(topic).ok_or(Refused::Unknown)?;
-            let current = topic.partitions.len() as i32;
-            if current != *expected_count {
-                return Err(Refused::Count { expected: *expected_count, current });
+            let current = topic.partitions.len();
+            if usize::try_from(*expected_count) != Ok(current) {
+                let expected = u64::try_from(*expected_count).unwrap_or(0);
+                return Err(Refused::Count { what: Counted::Partitions, expected, current: current as u64 });
             }
             let added = new_partitions(plans)?;
             Arc::make_mut(topic).partitions.append(added);
@@ -65,25 +97,10 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
             Ok(Event::Done)
         }
         Command::Assign { partition, expected_epoch, owner } => {
-            let partition = partition_mut(image, *partition)?;
-            expect_epoch(partition, *expected_epoch)?;
-            let Some(epoch) = partition.epoch.0.checked_add(1).map(LeaderEpoch) else {
-                return Err(Refused::Epoch { got: *expected_epoch, current: partition.epoch });
-            };
-            partition.epoch = epoch;
-            partition.owner = Some(*owner);
-            if partition.open_segment().is_none() {
-                // Nothing to recover: the epoch starts at the end of the chain. Else at the recovered seal.
-                partition.epochs.begin(epoch, partition.sealed_end_offset);
-            }
-            Ok(Event::Assigned(epoch))
+            change_partition(image, *partition, |p| chain::assign(p, *expected_epoch, *owner))
         }
         Command::Open { partition, epoch, open } => {
-            let partition = partition_mut(image, *partition)?;
-            expect_epoch(partition, *epoch)?;
-            open_segment(partition, *epoch, open)?;
-            partition.check();
-            Ok(Event::Done)
+            change_partition(image, *partition, |p| chain::open(p, *epoch, open))
         }
         Command::Seal {
             partition,
@@ -96,62 +113,18 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
             loss,
             next,
         } => {
-            let partition = partition_mut(image, *partition)?;
-            expect_epoch(partition, *epoch)?;
-            let Some(open) = partition.open_segment().filter(|s| s.id == *segment) else {
-                return Err(Refused::Chain(format!("segment {segment} is not the open one")));
-            };
-            if *end_offset < open.base_offset {
-                let text = format!("segment {segment} starts at {}, beyond {end_offset}", open.base_offset);
-                return Err(Refused::Chain(text));
-            }
-            let empty = *end_offset == open.base_offset;
-            if complete.is_empty() && !empty {
-                return Err(Refused::NoStore);
-            }
-            let recovered = open.epoch < *epoch;
-            let mut sealed = (**open).clone();
-            sealed.stores = complete.clone();
-            sealed.status = SegmentStatus::Sealed {
+            let seal = chain::Seal {
+                segment: *segment,
                 end_offset: *end_offset,
                 bytes: *bytes,
                 max_timestamp: *max_timestamp,
+                complete,
+                loss: *loss,
             };
-            partition.chain.pop();
-            if !empty {
-                partition.chain.push(Arc::new(sealed));
-            }
-            partition.sealed_end_offset = *end_offset;
-            partition.losses.extend(*loss);
-            // A loss may end the log below its start, after DeleteRecords.
-            partition.log_start_offset = partition.log_start_offset.min(*end_offset);
-            if recovered {
-                partition.epochs.begin(*epoch, *end_offset);
-            }
-            let mut dropped = drop_below_start(partition);
-            if empty {
-                dropped.push(DroppedSegment { id: *segment, base_offset: *end_offset });
-            }
-            if let Some(open) = next {
-                open_segment(partition, *epoch, open)?;
-            }
-            partition.check();
-            Ok(if dropped.is_empty() { Event::Done } else { Event::Dropped(dropped) })
+            change_partition(image, *partition, |p| chain::seal(p, *epoch, &seal, next.as_ref()))
         }
         Command::AdvanceLogStart { partition, offset } => {
-            let partition = partition_mut(image, *partition)?;
-            let sealed = partition.sealed_end_offset;
-            if *offset > sealed && partition.open_segment().is_none() {
-                // Within the open segment its owner, who proposes, knows how far it is committed.
-                return Err(Refused::BeyondEnd { got: *offset, end: sealed });
-            }
-            if *offset > partition.log_start_offset {
-                partition.log_start_offset = *offset;
-                partition.epochs.cut(*offset);
-            }
-            let dropped = drop_below_start(partition);
-            partition.check();
-            Ok(Event::Dropped(dropped))
+            change_partition(image, *partition, |p| chain::advance_log_start(p, *offset))
         }
         Command::AllocateProducerIds { count } => {
             let first = image.next_producer_id;
@@ -161,60 +134,93 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
             image.next_producer_id = next;
             Ok(Event::ProducerIds { first, count: *count })
         }
+        Command::SetClusterId { cluster_id } => {
+            if cluster_id.is_empty() || image.cluster_id.as_deref().is_some_and(|known| known != cluster_id) {
+                return Err(Refused::IdTaken);
+            }
+            image.cluster_id = Some(cluster_id.as_str().into());
+            Ok(Event::Done)
+        }
+        Command::SetNodeState { node, incarnation: run, state } => {
+            let known = image.nodes.get(node).ok_or(Refused::Unknown)?;
+            if known.incarnation != *run {
+                return Err(incarnation(*run, known.incarnation));
+            }
+            if *state == NodeState::Active {
+                image.node_states.remove(node);
+            } else {
+                image.node_states.insert(*node, *state);
+            }
+            Ok(Event::Done)
+        }
+        Command::AlterPlan { partition, expected, plan } => {
+            check_stores(plan)?;
+            change_partition(image, *partition, |p| {
+                if p.plan != *expected {
+                    return Err(other_stores(expected, &p.plan));
+                }
+                p.plan.clone_from(plan);
+                Ok(Event::Done)
+            })
+        }
+        Command::AlterStores { partition, segment, expected, stores } => {
+            check_stores(stores)?;
+            change_partition(image, *partition, |p| chain::alter_stores(p, *segment, expected, stores))
+        }
+        Command::SetFeature { name, expected, level } => {
+            let current = image.feature(name);
+            if current != *expected {
+                return Err(Refused::Count {
+                    what: Counted::FeatureLevel,
+                    expected: u64::from(*expected),
+                    current: u64::from(current),
+                });
+            }
+            if *level == 0 {
+                image.features.remove(name);
+            } else {
+                image.features.insert(name.clone(), *level);
+            }
+            Ok(Event::Done)
+        }
     }
+}
+
+fn incarnation(expected: u64, current: u64) -> Refused {
+    Refused::Count { what: Counted::Incarnation, expected, current }
+}
+
+fn other_stores(expected: &[NodeId], current: &[NodeId]) -> Refused {
+    Refused::Chain(ChainMismatch::Stores { expected: expected.to_vec(), current: current.to_vec() })
+}
+
+/// At least one store, and none twice.
+fn check_stores(stores: &[NodeId]) -> Result<(), Refused> {
+    let twice = stores.iter().enumerate().any(|(i, store)| stores[..i].contains(store));
+    if stores.is_empty() || twice { Err(Refused::NoStore) } else { Ok(()) }
 }
 
 fn new_partitions(plans: &[Vec<NodeId>]) -> Result<imbl::Vector<Arc<PartitionImage>>, Refused> {
-    if plans.is_empty() || plans.iter().any(Vec::is_empty) {
+    if plans.is_empty() {
         return Err(Refused::NoStore);
     }
+    plans.iter().try_for_each(|plan| check_stores(plan))?;
     Ok(plans.iter().map(|plan| Arc::new(PartitionImage::new(plan.clone()))).collect())
 }
 
-fn partition_mut(image: &mut Image, id: TopicPartition) -> Result<&mut PartitionImage, Refused> {
+fn change_partition(
+    image: &mut Image,
+    id: TopicPartition,
+    change: impl FnOnce(&mut PartitionImage) -> Result<Event, Refused>,
+) -> Result<Event, Refused> {
     let index = usize::try_from(id.partition).map_err(|_| Refused::Unknown)?;
     let topic = image.topics.get_mut(&id.topic).ok_or(Refused::Unknown)?;
-    let partition = Arc::make_mut(topic).partitions.get_mut(index).ok_or(Refused::Unknown)?;
-    Ok(Arc::make_mut(partition))
-}
-
-fn expect_epoch(partition: &PartitionImage, got: LeaderEpoch) -> Result<(), Refused> {
-    if partition.epoch == got { Ok(()) } else { Err(Refused::Epoch { got, current: partition.epoch }) }
-}
-
-fn open_segment(
-    partition: &mut PartitionImage,
-    epoch: LeaderEpoch,
-    open: &OpenSegment,
-) -> Result<(), Refused> {
-    if let Some(there) = partition.open_segment() {
-        return Err(Refused::Chain(format!("segment {} is open", there.id)));
+    if index >= topic.partitions.len() {
+        return Err(Refused::Unknown);
     }
-    if open.base_offset != partition.sealed_end_offset {
-        let end = partition.sealed_end_offset;
-        return Err(Refused::Chain(format!("the chain ends at {end}, not at {}", open.base_offset)));
-    }
-    if open.segment <= partition.last_segment {
-        let last = partition.last_segment;
-        return Err(Refused::Chain(format!("segment id {} is not above {last}", open.segment)));
-    }
-    if open.stores.is_empty() {
-        return Err(Refused::NoStore);
-    }
-    partition.last_segment = open.segment;
-    partition.chain.push(Arc::new(SegmentImage {
-        id: open.segment,
-        base_offset: open.base_offset,
-        epoch,
-        stores: open.stores.clone(),
-        durability: open.durability,
-        status: SegmentStatus::Open,
-    }));
-    Ok(())
-}
-
-fn drop_below_start(partition: &mut PartitionImage) -> Vec<DroppedSegment> {
-    let start = partition.log_start_offset;
-    let below = partition.chain.partition_point(|s| s.end_offset().is_some_and(|end| end <= start));
-    partition.chain.drain(..below).map(|s| DroppedSegment { id: s.id, base_offset: s.base_offset }).collect()
+    let partition = &mut Arc::make_mut(topic).partitions[index];
+    let partition = Arc::make_mut(partition);
+    let event = change(partition)?;
+    partition.check();
+    Ok(event)
 }

@@ -1,21 +1,34 @@
 //! The cluster's metadata: an immutable image, the commands that change it, and the consensus that orders them.
 //!
 //! Owns who owns a partition, in which epoch, and the chain of its segments; never sees a record. Start at [`Image`],
-//! [`Command`] and [`apply`], which are pure; [`MetaLog`] makes commands durable on the file-system seam; [`Consensus`]
-//! is what the broker proposes to.
+//! [`Command`] and [`apply`], which are pure; [`MetaLog`] makes entries durable on the file-system seam; [`Consensus`]
+//! is what the broker proposes to, with [`LocalConsensus`] behind it.
+//! Deliberately absent: heartbeats, the choice of owners and stores (the controller's, in the broker), any clock.
+//!
+//! Source: design/core.md, "Identity and epochs", "Metadata", "Invariants".
 
 mod apply;
+mod coalesce;
 mod command;
 mod consensus;
+pub mod encoding;
 mod epochs;
+#[cfg(test)]
+mod fixtures;
 mod image;
 mod local;
 mod meta_log;
+mod partition;
+mod refused;
+mod replay;
+mod snapshot_policy;
 
-pub use apply::apply;
-pub use command::{Command, DroppedSegment, Event, OpenSegment, Refused};
-pub use consensus::{Consensus, ProposeError, Proposing};
+pub use apply::{Outcomes, apply, apply_entry};
+pub use command::{Command, DroppedSegment, Event, OpenSegment};
+pub use consensus::{Consensus, Leader, ProposeError, Proposing};
 pub use epochs::EpochList;
-pub use image::{Image, Loss, NodeImage, PartitionImage, SegmentImage, SegmentStatus, TopicImage};
+pub use image::{Image, NodeImage, NodeState, TopicImage};
 pub use local::{LocalConsensus, LocalState};
 pub use meta_log::{MetaLog, MetaLogError, MetaSyncSite};
+pub use partition::{Loss, PartitionImage, SegmentImage, SegmentStatus};
+pub use refused::{ChainMismatch, Counted, Refused};

@@ -1,11 +1,22 @@
-//! The durable log of commands and its snapshots, in `<data>/meta/`. Synchronous; no thread, no clock.
+//! The durable log of entries and votes, and its snapshot, in `<data>/meta/`. Synchronous; no thread, no clock.
 //!
 //! ```text
-//! log:      frame*       frame = length u32 | crc32c u32 (of index and payload) | index u64 | payload
-//! snapshot: one frame    payload = the image as of `index`
+//! log:      head, frame*     a frame holds the records of one append: entries, votes, truncations
+//! snapshot: head, frame      the image as of one entry
 //! ```
-//! A snapshot replaces the entries up to its index. The log is emptied after the snapshot is durable; entries at or
-//! below the snapshot's index that are still there after a crash are skipped.
+//! An append is one write and one sync, so at most the last frame can be torn by a crash: it was never answered and is
+//! cut at the next opening. A frame that is not whole with another one behind it was synced once: that is damage, and
+//! refused. (Damage to the very last frame cannot be told from a crash.)
+//!
+//! Entries leave the log only by a rewrite ([`MetaLog::purge`]): a new file with what is still needed takes the old one's
+//! place. The snapshot that makes them superfluous is durable before.
+
+mod frame;
+mod record;
+mod snapshot;
+mod sync_site;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -13,44 +24,22 @@ use std::sync::Arc;
 
 use buslane_log::fs::{Fs, FsFile, OpenMode, read_exact_at};
 
-/// Bytes before a frame's payload.
-const FRAME_HEAD: usize = 4 + 4 + 8;
+use self::frame::{
+    FRAME_HEAD, HEAD, PAYLOAD_MAX, file_head, frame_at, frame_follows, frame_head, version_of,
+};
+pub use self::record::{LogEntry, LogPosition, Payload, Record, Vote, Voters};
+pub use self::snapshot::{Snapshot, SnapshotFile};
+pub use self::sync_site::MetaSyncSite;
+use self::sync_site::Syncs;
 
-/// Largest payload: a damaged length does not make us allocate more.
-const PAYLOAD_MAX: usize = 1 << 30;
-
-/// The syncs of the metadata log, by name, so that the power-cut simulation can take one away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MetaSyncSite {
-    /// An entry before it is answered. Without it: an answered command is gone after a power cut.
-    Entry,
-    /// The folder after the log file was made. Without it: the whole log is gone after a power cut.
-    LogFolder,
-    /// The data folder after `meta/` was made in it. Without it: likewise.
-    MetaFolder,
-    /// A snapshot's bytes before it takes the old one's place. Without it: a snapshot of zeros stands for the log that
-    /// was emptied.
-    Snapshot,
-    /// The folder after the snapshot's rename, before the log is emptied. Without it: the old snapshot comes back and
-    /// the entries after it are gone.
-    SnapshotFolder,
-}
-
-impl MetaSyncSite {
-    /// Every site.
-    pub const ALL: [MetaSyncSite; 5] = [
-        MetaSyncSite::Entry,
-        MetaSyncSite::LogFolder,
-        MetaSyncSite::MetaFolder,
-        MetaSyncSite::Snapshot,
-        MetaSyncSite::SnapshotFolder,
-    ];
-}
+const MAGIC: &[u8; 8] = b"BUSLMETA";
+const VERSION: u32 = 1;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MetaLogError {
-    /// The disk failed. After a failed write or sync nothing more is accepted.
+    /// The disk failed. After a failed write or sync the log takes nothing more: what is on the disk shows at the next
+    /// opening.
     #[error("{file}: {source}")]
     Io {
         /// The file.
@@ -58,44 +47,79 @@ pub enum MetaLogError {
         /// What the system said.
         source: io::Error,
     },
+    /// A write failed before; see the error that it gave.
+    #[error("{file} takes nothing more, since an earlier write to it failed; restart when the disk is well")]
+    Failed {
+        /// The file.
+        file: PathBuf,
+    },
     /// Damaged where no crash can have done it.
-    #[error("{file} is damaged at byte {position}: {reason}; restore the folder {folder} from a copy")]
+    #[error(
+        "{file} is damaged at byte {position}: {reason}; the metadata cannot be trusted without it: restore the folder \
+         {folder} from a copy"
+    )]
     Corrupt {
         /// The file.
         file: PathBuf,
         /// Where.
         position: u64,
         /// What is wrong.
-        reason: &'static str,
+        reason: String,
         /// What to restore.
         folder: PathBuf,
+    },
+    /// Written by a later version of this program; nothing is wrong with it.
+    #[error(
+        "{file} was written by a later version (format {found}, this one knows {VERSION}); start that version"
+    )]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// An entry or the snapshot cannot be decoded.
+    #[error("{file}, entry {index}: {source}")]
+    Encoding {
+        /// The file.
+        file: PathBuf,
+        /// The entry, or the newest one in the snapshot.
+        index: u64,
+        /// Why.
+        source: crate::encoding::EncodingError,
     },
 }
 
 /// What was found at the opening.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Replay {
-    /// Index and payload of the snapshot.
-    pub snapshot: Option<(u64, Vec<u8>)>,
-    /// Entries after it, in order.
-    pub entries: Vec<(u64, Vec<u8>)>,
-    /// Bytes of a torn last entry that were cut off.
+    /// The snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// Bytes of the snapshot's file.
+    pub snapshot_bytes: u64,
+    /// The newest vote.
+    pub vote: Option<Vote>,
+    /// The newest entry that left the log.
+    pub purged: Option<LogPosition>,
+    /// The entries in the log, without gaps; the first ones may be in the snapshot, too.
+    pub entries: Vec<LogEntry>,
+    /// Bytes of a torn end that were cut.
     pub cut: u64,
 }
 
-/// See the module's head.
+/// The open log.
 #[derive(Debug)]
 pub struct MetaLog {
-    fs: Arc<dyn Fs>,
+    syncs: Syncs,
     folder: PathBuf,
-    log: Arc<dyn FsFile>,
+    file: Arc<dyn FsFile>,
     end: u64,
     failed: bool,
-    skip_sync: Option<MetaSyncSite>,
 }
 
 impl MetaLog {
-    /// Opens (or makes) the log of a data folder, which the caller holds locked.
+    /// Opens the log in `data`, which exists, creates it where there is none, and cuts a torn end. What it returns is
+    /// durable.
     pub fn open(fs: Arc<dyn Fs>, data: &Path) -> Result<(MetaLog, Replay), MetaLogError> {
         Self::open_skipping(fs, data, None)
     }
@@ -105,172 +129,219 @@ impl MetaLog {
     pub fn open_skipping(
         fs: Arc<dyn Fs>,
         data: &Path,
-        skip_sync: Option<MetaSyncSite>,
+        skip: Option<MetaSyncSite>,
     ) -> Result<(MetaLog, Replay), MetaLogError> {
+        let syncs = Syncs { fs, skip };
         let folder = data.join("meta");
+        let path = folder.join("log");
         let io = |file: &Path| {
             let file = file.to_owned();
             move |source| MetaLogError::Io { file, source }
         };
-        fs.create_dir_all(&folder).map_err(io(&folder))?;
-        let path = folder.join("log");
-        let log = fs.open(&path, OpenMode::OpenOrCreate).map_err(io(&path))?;
-        let mut this = MetaLog { fs, folder: folder.clone(), log, end: 0, failed: false, skip_sync };
-        // Made in this run or an earlier one that was cut: either way they are durable before anything is answered.
-        this.sync_at(MetaSyncSite::LogFolder, |m| m.fs.sync_dir(&m.folder)).map_err(io(&folder))?;
-        this.sync_at(MetaSyncSite::MetaFolder, |m| m.fs.sync_dir(data)).map_err(io(data))?;
-        let mut replay = Replay { snapshot: this.read_snapshot()?, ..Replay::default() };
-        this.read_log(&mut replay)?;
-        Ok((this, replay))
-    }
-
-    fn sync_at(&self, site: MetaSyncSite, sync: impl FnOnce(&MetaLog) -> io::Result<()>) -> io::Result<()> {
-        if self.skip_sync == Some(site) { Ok(()) } else { sync(self) }
-    }
-
-    fn read_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, MetaLogError> {
-        let path = self.folder.join("snapshot");
-        let file = match self.fs.open(&path, OpenMode::Read) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|source| MetaLogError::Io { file: path.clone(), source })?,
+        syncs.fs.create_dir_all(&folder).map_err(io(&folder))?;
+        let mut replay = Replay::default();
+        let snapshots = SnapshotFile { syncs: syncs.clone(), folder: folder.clone() };
+        if let Some((snapshot, bytes)) = snapshots.read()? {
+            (replay.snapshot, replay.snapshot_bytes) = (Some(snapshot), bytes);
+        }
+        let (file, end) = match read_all(&*syncs.fs, &path)? {
+            Some(bytes) => {
+                let end = read_log(&path, &folder, &bytes, &mut replay)?;
+                let file = syncs.fs.open(&path, OpenMode::ReadWrite).map_err(io(&path))?;
+                if replay.cut > 0 {
+                    file.set_len(end).map_err(io(&path))?;
+                }
+                (file, end)
+            }
+            None if replay.snapshot.is_some() => {
+                let reason = "it is missing, but there is a snapshot beside it".to_owned();
+                return Err(MetaLogError::Corrupt { file: path, position: 0, reason, folder });
+            }
+            None => rewrite(&syncs, &folder, &[]).map_err(io(&path))?,
         };
-        let bytes = read_all(&*file).map_err(|source| MetaLogError::Io { file: path.clone(), source })?;
-        match frame_at(&bytes, 0) {
-            Some((index, payload, end)) if end == bytes.len() => Ok(Some((index, payload.to_vec()))),
-            // It was synced before it got its name: this is no crash.
-            _ => Err(self.corrupt("snapshot", 0, "the snapshot's checksum does not match")),
-        }
+        // A run before this one may have been killed before its own syncs.
+        syncs.file(MetaSyncSite::Opened, &*file).map_err(io(&path))?;
+        syncs.dir(MetaSyncSite::OpenedFolder, &folder).map_err(io(&folder))?;
+        syncs.dir(MetaSyncSite::MetaFolder, data).map_err(io(data))?;
+        Ok((MetaLog { syncs, folder, file, end, failed: false }, replay))
     }
 
-    fn corrupt(&self, file: &str, position: u64, reason: &'static str) -> MetaLogError {
-        MetaLogError::Corrupt { file: self.folder.join(file), position, reason, folder: self.folder.clone() }
-    }
-
-    fn read_log(&mut self, replay: &mut Replay) -> Result<(), MetaLogError> {
-        let path = self.folder.join("log");
-        let io = |source| MetaLogError::Io { file: path.clone(), source };
-        let bytes = read_all(&*self.log).map_err(io)?;
-        let from = replay.snapshot.as_ref().map_or(0, |(index, _)| *index);
-        let mut at = 0;
-        let mut last = None;
-        while let Some((index, payload, end)) = frame_at(&bytes, at) {
-            if last.is_some_and(|last| index != last + 1) {
-                break;
-            }
-            last = Some(index);
-            if index > from {
-                replay.entries.push((index, payload.to_vec()));
-            }
-            at = end;
-        }
-        if let Some((first, _)) = replay.entries.first()
-            && *first != from + 1
-        {
-            return Err(self.corrupt("log", 0, "entries after the snapshot are missing"));
-        }
-        if at < bytes.len() {
-            // A torn end was never answered. But whole entries with the next indexes behind it were, once.
-            let expected = last.map_or(from + 1, |l| l + 1);
-            let later = (at + 1..bytes.len()).any(|i| {
-                frame_at(&bytes, i)
-                    .is_some_and(|(index, _, _)| index > expected && index < expected + (1 << 20))
-            });
-            if later {
-                return Err(self.corrupt(
-                    "log",
-                    at as u64,
-                    "an entry's checksum does not match, and entries follow it",
-                ));
-            }
-            replay.cut = (bytes.len() - at) as u64;
-            self.log.set_len(at as u64).map_err(io)?;
-        }
-        self.end = at as u64;
+    /// Appends records, all of them or none, and makes them durable. After an error the log takes nothing more: whether
+    /// they are there shows at the next opening.
+    ///
+    /// # Panics
+    /// When they take more than 1 GiB.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), MetaLogError> {
+        self.usable()?;
+        let payload = encode(records);
+        let head = frame_head(self.end, &payload);
+        let written = self
+            .file
+            .write_all_at(&mut [IoSlice::new(&head), IoSlice::new(&payload)], self.end)
+            .and_then(|()| self.syncs.file(MetaSyncSite::Append, &*self.file));
+        self.failed = written.is_err();
+        written.map_err(|source| MetaLogError::Io { file: self.path(), source })?;
+        self.end += (head.len() + payload.len()) as u64;
         Ok(())
     }
 
-    /// Appends an entry and makes it durable. After an error the log takes nothing more: whether the entry is there
-    /// shows at the next opening.
-    pub fn append(&mut self, index: u64, payload: &[u8]) -> Result<(), MetaLogError> {
-        let file = self.folder.join("log");
-        if self.failed {
-            let source = io::Error::other("an earlier write failed; restart to go on");
-            return Err(MetaLogError::Io { file, source });
-        }
-        let head = frame_head(index, payload);
-        let written = self
-            .log
-            .write_all_at(&mut [IoSlice::new(&head), IoSlice::new(payload)], self.end)
-            .and_then(|()| self.sync_at(MetaSyncSite::Entry, |m| m.log.sync_data()));
-        match written {
-            Ok(()) => {
-                self.end += (head.len() + payload.len()) as u64;
+    /// Forgets the entries up to `upto`, which a durable snapshot holds, by a new file of what is `kept`: the newest vote
+    /// and the entries after `upto`. After an error as with [`Self::append`].
+    pub fn purge(&mut self, upto: LogPosition, kept: &[Record]) -> Result<(), MetaLogError> {
+        self.usable()?;
+        let mut records = Vec::with_capacity(1 + kept.len());
+        records.push(Record::Purged(upto));
+        records.extend_from_slice(kept);
+        match rewrite(&self.syncs, &self.folder, &records) {
+            Ok((file, end)) => {
+                (self.file, self.end) = (file, end);
                 Ok(())
             }
             Err(source) => {
                 self.failed = true;
-                Err(MetaLogError::Io { file, source })
+                Err(MetaLogError::Io { file: self.path(), source })
             }
         }
     }
 
-    /// Bytes of the entries since the last snapshot.
+    /// Where snapshots are written.
+    pub fn snapshots(&self) -> SnapshotFile {
+        SnapshotFile { syncs: self.syncs.clone(), folder: self.folder.clone() }
+    }
+
+    /// Bytes of the log's file.
     pub fn log_bytes(&self) -> u64 {
         self.end
     }
 
-    /// Replaces all entries up to `index` by a snapshot. Everything appended so far is at or below `index`.
-    pub fn snapshot(&mut self, index: u64, payload: &[u8]) -> Result<(), MetaLogError> {
-        let path = self.folder.join("snapshot");
-        let write = || -> io::Result<()> {
-            let new = self.folder.join("snapshot.new");
-            let file = self.fs.open(&new, OpenMode::OpenOrCreate)?;
-            file.set_len(0)?;
-            let head = frame_head(index, payload);
-            file.write_all_at(&mut [IoSlice::new(&head), IoSlice::new(payload)], 0)?;
-            self.sync_at(MetaSyncSite::Snapshot, |_| file.sync_data())?;
-            self.fs.rename(&new, &path)?;
-            self.sync_at(MetaSyncSite::SnapshotFolder, |m| m.fs.sync_dir(&m.folder))?;
-            self.log.set_len(0)
-        };
-        match write() {
-            Ok(()) => {
-                self.end = 0;
-                Ok(())
+    fn path(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    fn usable(&self) -> Result<(), MetaLogError> {
+        if self.failed { Err(MetaLogError::Failed { file: self.path() }) } else { Ok(()) }
+    }
+}
+
+fn encode(records: &[Record]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for record in records {
+        minicbor::encode(record, &mut payload).expect("a Vec takes every byte");
+    }
+    payload
+}
+
+/// Writes a new log of these records in the old one's place.
+fn rewrite(syncs: &Syncs, folder: &Path, records: &[Record]) -> io::Result<(Arc<dyn FsFile>, u64)> {
+    let new = folder.join("log.new");
+    let file = syncs.fs.open(&new, OpenMode::OpenOrCreate)?;
+    file.set_len(0)?;
+    let mut end = 0;
+    let head = file_head(MAGIC, VERSION);
+    file.write_all_at(&mut [IoSlice::new(&head)], end)?;
+    end += head.len() as u64;
+    if !records.is_empty() {
+        let payload = encode(records);
+        let head = frame_head(end, &payload);
+        file.write_all_at(&mut [IoSlice::new(&head), IoSlice::new(&payload)], end)?;
+        end += (head.len() + payload.len()) as u64;
+    }
+    syncs.file(MetaSyncSite::RewriteData, &*file)?;
+    syncs.fs.rename(&new, &folder.join("log"))?;
+    syncs.dir(MetaSyncSite::RewriteEntry, folder)?;
+    Ok((file, end))
+}
+
+/// Reads the log's frames into `replay`; returns where they end.
+fn read_log(path: &Path, folder: &Path, bytes: &[u8], replay: &mut Replay) -> Result<u64, MetaLogError> {
+    let corrupt = |position: usize, reason: String| MetaLogError::Corrupt {
+        file: path.to_owned(),
+        position: position as u64,
+        reason,
+        folder: folder.to_owned(),
+    };
+    // The head was synced before the file got its name.
+    match version_of(bytes, MAGIC) {
+        Some(VERSION) => {}
+        Some(found) if found > VERSION => {
+            return Err(MetaLogError::Newer { file: path.to_owned(), found });
+        }
+        _ => return Err(corrupt(0, "this is not the head of a metadata log".to_owned())),
+    }
+    let mut at = HEAD;
+    while let Some((payload, end)) = frame_at(bytes, at) {
+        let mut decoder = minicbor::Decoder::new(payload);
+        while decoder.position() < payload.len() {
+            let record = decoder.decode().map_err(|e| corrupt(at, e.to_string()))?;
+            take(record, replay).map_err(|reason| corrupt(at, reason))?;
+        }
+        at = end;
+    }
+    if at < bytes.len() {
+        if frame_follows(bytes, at) {
+            return Err(corrupt(at, "a frame's checksum does not match, and frames follow it".to_owned()));
+        }
+        replay.cut = (bytes.len() - at) as u64;
+    }
+    complete(replay).map_err(|reason| corrupt(HEAD, reason))?;
+    Ok(at as u64)
+}
+
+fn take(record: Record, replay: &mut Replay) -> Result<(), String> {
+    match record {
+        Record::Entry(entry) => {
+            let last = replay.entries.last().map(|e| e.at).or(replay.purged);
+            if let Some(last) = last
+                && (entry.at.index != last.index + 1 || entry.at.term < last.term)
+            {
+                return Err(format!("entry {:?} follows {last:?}", entry.at));
             }
-            Err(source) => {
-                self.failed = true;
-                Err(MetaLogError::Io { file: path, source })
-            }
+            replay.entries.push(entry);
+        }
+        Record::Vote(vote) => replay.vote = Some(vote),
+        Record::Truncate(from) => replay.entries.retain(|e| e.at.index < from),
+        Record::Purged(upto) => {
+            replay.entries.retain(|e| e.at.index > upto.index);
+            replay.purged = Some(upto);
         }
     }
+    Ok(())
 }
 
-fn read_all(file: &dyn FsFile) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; file.len()? as usize];
-    read_exact_at(file, &mut bytes, 0)?;
-    Ok(bytes)
-}
-
-fn frame_head(index: u64, payload: &[u8]) -> [u8; FRAME_HEAD] {
-    let mut head = [0; FRAME_HEAD];
-    head[0..4].copy_from_slice(&(payload.len() as u32).to_be_bytes());
-    head[8..16].copy_from_slice(&index.to_be_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[8..16]), payload);
-    head[4..8].copy_from_slice(&crc.to_be_bytes());
-    head
-}
-
-/// The whole frame at `at`: index, payload, where it ends.
-fn frame_at(bytes: &[u8], at: usize) -> Option<(u64, &[u8], usize)> {
-    let head = bytes.get(at..at + FRAME_HEAD)?;
-    let len = u32::from_be_bytes(head[0..4].try_into().expect("four bytes")) as usize;
-    let crc = u32::from_be_bytes(head[4..8].try_into().expect("four bytes"));
-    let index = u64::from_be_bytes(head[8..16].try_into().expect("eight bytes"));
-    if len > PAYLOAD_MAX {
-        return None;
+/// Snapshot and entries together reach from the first entry to the last one.
+fn complete(replay: &Replay) -> Result<(), String> {
+    let held = replay.snapshot.as_ref().map(|s| s.last.index);
+    if let Some(purged) = replay.purged
+        && held.is_none_or(|held| held < purged.index)
+    {
+        return Err(format!(
+            "entries up to {} were purged, and the snapshot does not hold them",
+            purged.index
+        ));
     }
-    let payload = bytes.get(at + FRAME_HEAD..at + FRAME_HEAD + len)?;
-    let computed = crc32c::crc32c_append(crc32c::crc32c(&head[8..16]), payload);
-    (computed == crc && index > 0).then_some((index, payload, at + FRAME_HEAD + len))
+    let first = replay.entries.first().map(|e| e.at.index);
+    let expected = replay.purged.map_or(1, |p| p.index + 1);
+    if let Some(first) = first
+        && first > expected
+    {
+        return Err(format!("the first entry is {first}, not {expected}"));
+    }
+    Ok(())
 }
+
+/// A file's bytes; `None` when there is no such file.
+fn read_all(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, MetaLogError> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let file = match fs.open(path, OpenMode::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+        let mut bytes = vec![0; len];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        Ok(Some(bytes))
+    };
+    read().map_err(|source| MetaLogError::Io { file: path.to_owned(), source })
+}
+
+const _: () = assert!(HEAD == 16 && FRAME_HEAD == 12 && PAYLOAD_MAX <= u32::MAX as usize);
