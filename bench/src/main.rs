@@ -46,6 +46,9 @@ enum Mode {
         /// Bytes of one sendfile call.
         #[arg(long, default_value_t = 1 << 20)]
         chunk: usize,
+        /// Send each chunk on a request, as a fetch is answered.
+        #[arg(long)]
+        asked: bool,
     },
     /// Appends of many closed-loop writers, answered after one fdatasync for all that wait.
     Fsync {
@@ -65,8 +68,8 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let result = match args.mode {
         Mode::Copy { bytes, chunk } => copy::run(&args.dir, args.serve_core, args.load_core, bytes, chunk)?,
-        Mode::Sendfile { bytes, chunk } => {
-            sendfile::run(&args.dir, args.serve_core, args.load_core, bytes, chunk)?
+        Mode::Sendfile { bytes, chunk, asked } => {
+            sendfile::run(&args.dir, (args.serve_core, args.load_core), bytes, chunk, asked)?
         }
         Mode::Fsync { writers, size, seconds } => fsync::run(&args.dir, writers, size, seconds)?,
     };

@@ -11,13 +11,17 @@ use crate::pin;
 /// The file served over and over; it fits into the page cache.
 const FILE_BYTES: u64 = 256 << 20;
 
-/// Moves `bytes` and reports the sending thread's CPU.
+/// Bytes of a request for a chunk: about those of an incremental fetch.
+const REQUEST_BYTES: usize = 64;
+
+/// Moves `bytes` and reports the sending thread's CPU. With `asked` each chunk is sent on a request, as a fetch is: the
+/// next one is asked for when the chunk is there.
 pub fn run(
     dir: &Path,
-    serve_core: usize,
-    load_core: usize,
+    (serve_core, load_core): (usize, usize),
     bytes: u64,
     chunk: usize,
+    asked: bool,
 ) -> anyhow::Result<serde_json::Value> {
     let path = dir.join("limits-sendfile.log");
     let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
@@ -32,6 +36,16 @@ pub fn run(
         let mut socket = TcpStream::connect(address)?;
         let mut buffer = vec![0u8; 256 << 10];
         let mut got = 0u64;
+        while asked && got < bytes {
+            socket.write_all(&[0; REQUEST_BYTES])?;
+            let mut left = (bytes - got).min(chunk as u64) as usize;
+            got += left as u64;
+            while left > 0 {
+                let part = left.min(buffer.len());
+                socket.read_exact(&mut buffer[..part])?;
+                left -= part;
+            }
+        }
         loop {
             match socket.read(&mut buffer)? {
                 0 => return Ok(got),
@@ -40,16 +54,23 @@ pub fn run(
         }
     });
     pin::to_core(serve_core)?;
-    let (socket, _) = listener.accept()?;
+    let (mut socket, _) = listener.accept()?;
+    socket.set_nodelay(true)?;
     let (started, cpu) = (Instant::now(), pin::thread_cpu_seconds());
     let mut moved = 0u64;
     while moved < bytes {
-        let mut position = moved % FILE_BYTES;
-        let want = (chunk as u64).min(FILE_BYTES - position).min(bytes - moved) as usize;
-        moved += rustix::fs::sendfile(&socket, &file, Some(&mut position), want)? as u64;
+        if asked {
+            socket.read_exact(&mut [0; REQUEST_BYTES])?;
+        }
+        let end = if asked { (moved + chunk as u64).min(bytes) } else { bytes };
+        while moved < end {
+            let mut position = moved % FILE_BYTES;
+            let want = (chunk as u64).min(FILE_BYTES - position).min(end - moved) as usize;
+            moved += rustix::fs::sendfile(&socket, &file, Some(&mut position), want)? as u64;
+        }
     }
-    let result =
-        pin::moved("sendfile", moved, started.elapsed().as_secs_f64(), pin::thread_cpu_seconds() - cpu);
+    let mode = if asked { "sendfile, asked" } else { "sendfile" };
+    let result = pin::moved(mode, moved, started.elapsed().as_secs_f64(), pin::thread_cpu_seconds() - cpu);
     drop(socket);
     let got = load.join().expect("the loading thread does not panic")?;
     anyhow::ensure!(got == moved, "sent {moved} bytes, {got} arrived");

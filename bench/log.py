@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""The log's figures: the broker beside the machine's own limits, in interleaved rounds of one run.
+
+    bench/log.py [--rounds 5] [--seconds 8] [--only produce,fetch,synced,start,memory] [--markdown FILE]
+
+Broker on core 0, load on core 1, loopback. Every round measures limit and broker one after the other; the table shows
+medians with the spread (least to greatest) and the median of the rounds' ratios. Needs the release binaries:
+`cargo build --release -p buslane -p buslane-bench` (BUSLANE_RELEASE names their folder when it is not the target's).
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BROKER_CORE, LOAD_CORE = "0", "1"
+TICKS = os.sysconf("SC_CLK_TCK")
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "buslane/target")
+BIN = Path(os.environ.get("BUSLANE_RELEASE") or TARGET / "release")
+
+
+def run(command: list, core: str | None = None) -> str:
+    pinned = ["taskset", "-c", core, *command] if core else command
+    done = subprocess.run([str(c) for c in pinned], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\nexit code {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+class Broker:
+    """`buslane server` on its core, with a data folder of its own."""
+
+    def __init__(self, data: Path, *settings: str) -> None:
+        self.data, self.settings, self.process = data, settings, None
+
+    def start(self) -> "Broker":
+        config = self.data.with_suffix(".toml")
+        config.write_text("\n".join(self.settings))
+        command = ["taskset", "-c", BROKER_CORE, BIN / "buslane", "server", "--config", config, "--data", self.data]
+        command += ["--listen", "127.0.0.1:0", "--http", "off", "--json", "--log-level", "warn"]
+        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
+        self.bootstrap = json.loads(self.process.stdout.readline())["kafka"]
+        return self
+
+    def cpu(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def anonymous_mib(self) -> float:
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def bench(self, verb: str, topic: str, *options: str) -> dict:
+        command = [BIN / "buslane", "bench", verb, topic, "-b", self.bootstrap, "--json", "-q", *options]
+        return json.loads(run(command, LOAD_CORE))
+
+
+def limit(folder: Path, *mode: str) -> dict:
+    return json.loads(run([BIN / "buslane-limits", "--dir", folder, *mode]))
+
+
+def middle(values: list[float], form: str = "{:.2f}") -> str:
+    spread = f"{form.format(min(values))} to {form.format(max(values))}"
+    return f"{form.format(statistics.median(values))} ({spread})"
+
+
+def verdict(ratio: float, target: float) -> str:
+    return "met" if ratio <= target else "**missed**"
+
+
+def produce(folder: Path, args) -> list[str]:
+    """Broker CPU per MB of produce against the bare copy from a socket into the page cache."""
+    broker = Broker(folder / "produce", "topics.retention_check = \"1s\"", "topics.retention_bytes = \"512MiB\"", "topics.segment_bytes = \"128MiB\"").start()
+    load = ["-p", "1", "-s", "1KiB", "--acks", "all", "-d", f"{args.seconds}s", "-X", "batch.size=65536", "--linger", "5ms"]
+    broker.bench("produce", "load", *load)
+    bare, ours, ratios, speed, client = [], [], [], [], []
+    for _ in range(args.rounds):
+        bare.append(limit(folder, "copy", "--bytes", str(2 << 30), "--chunk", "65536")["cpu_ms_per_mb"])
+        before = broker.cpu()
+        result = broker.bench("produce", "load", *load)
+        ours.append((broker.cpu() - before) * 1e3 / (result["bytes"] / 1e6))
+        ratios.append(ours[-1] / bare[-1])
+        speed.append(result["bytes_per_second"] / 1e6)
+        client.append(100 * result["client_cpu_seconds"] / result["seconds"])
+    broker.stop()
+    ratio = statistics.median(ratios)
+    return [
+        f"| produce 1 KiB records, batches of 64 KiB, acks=all: broker CPU, ms per MB | {middle(ours)} | socket to page cache {middle(bare)} | {middle(ratios)}x | at most 2x | {verdict(ratio, 2)} |",
+        f"| the same: MB/s (load generator at {statistics.median(client):.0f} % of its core) | {middle(speed, '{:.0f}')} | | | | |",
+    ]
+
+
+def fetch(folder: Path, args) -> list[str]:
+    """Broker CPU per MB of fetch from the page cache against bare sendfile."""
+    broker = Broker(folder / "fetch").start()
+    broker.bench("produce", "load", "-p", "1", "-n", "1000000", "-s", "1KiB", "-X", "batch.size=65536")
+    read = ["-X", "fetch.message.max.bytes=1048576", "-X", "check.crcs=false"]
+    broker.bench("consume", "load", *read)
+    bare, stream, ours, ratios, speed, client = [], [], [], [], [], []
+    for _ in range(args.rounds):
+        bare.append(limit(folder, "sendfile", "--chunk", "1048576", "--asked")["cpu_ms_per_mb"])
+        stream.append(limit(folder, "sendfile", "--chunk", "1048576")["cpu_ms_per_mb"])
+        before = broker.cpu()
+        total = wall = spent = 0.0
+        for _ in range(3):
+            result = broker.bench("consume", "load", *read)
+            total, wall, spent = total + result["bytes"], wall + result["seconds"], spent + result["client_cpu_seconds"]
+        ours.append((broker.cpu() - before) * 1e3 / (total / 1e6))
+        ratios.append(ours[-1] / bare[-1])
+        speed.append(total / wall / 1e6)
+        client.append(100 * spent / wall)
+    broker.stop()
+    ratio = statistics.median(ratios)
+    return [
+        f"| fetch from the page cache: broker CPU, ms per MB | {middle(ours)} | sendfile of 1 MiB on each request {middle(bare)}; as one stream {middle(stream)} | {middle(ratios)}x | at most 1.3x | {verdict(ratio, 1.3)} |",
+        f"| the same: MB/s (load generator at {statistics.median(client):.0f} % of its core) | {middle(speed, '{:.0f}')} | | | | |",
+    ]
+
+
+def synced(folder: Path, args) -> list[str]:
+    """Latency of synced appends by 64 producers against a bare group fdatasync. Nobody is pinned: latency, not CPU."""
+    broker = Broker(folder / "synced").start()
+    run([BIN / "buslane", "topic", "create", "-b", broker.bootstrap, "load", "--partitions", "1", "--config", "buslane.durability=synced"])
+    bare, ours, excess = [], [], []
+    for _ in range(args.rounds):
+        bare.append(limit(folder, "fsync", "--writers", "64", "--seconds", str(args.seconds))["p99_us"] / 1e3)
+        # Each producer has one record in flight, as each writer of the limit has.
+        one = ["-P", "64", "-s", "1KiB", "--acks", "all", "-d", f"{args.seconds}s", "-w", "1s", "--linger", "0ms", "--rate", "4000"]
+        result = broker.bench("produce", "load", *one, "-X", "max.in.flight=1")
+        ours.append(result["latency_ms"]["p99"])
+        excess.append(ours[-1] / (2 * bare[-1] + 2))
+    broker.stop()
+    worst = statistics.median(excess)
+    return [f"| produce `synced`, 64 producers, 4,000 records/s: p99, ms | {middle(ours)} | group fdatasync, 64 closed loops {middle(bare)} | {middle([o / b for o, b in zip(ours, bare)])}x | at most 2x + 2 ms | {verdict(worst, 1)} |"]
+
+
+def first_acknowledged(broker: Broker, topic: str, partition: int | None = None) -> None:
+    command = [str(BIN / "buslane"), "produce", topic, "-b", broker.bootstrap, "-X", "linger.ms=0"]
+    command += [] if partition is None else ["--partition", str(partition)]
+    subprocess.run(command, input="x\n", text=True, check=True, capture_output=True)
+
+
+def start(folder: Path, args) -> list[str]:
+    """Time from exec to the first acknowledged produce; the client's own start is measured and taken off."""
+    times, client = [], []
+    for n in range(args.rounds):
+        data = folder / f"start-{n}"
+        began = time.monotonic()
+        broker = Broker(data).start()
+        first_acknowledged(broker, "first")
+        times.append((time.monotonic() - began) * 1e3)
+        began = time.monotonic()
+        first_acknowledged(broker, "first")
+        client.append((time.monotonic() - began) * 1e3)
+        broker.stop()
+    ours = [t - c for t, c in zip(times, client)]
+    return [f"| start to first acknowledged produce, empty: ms (a produce alone, {statistics.median(client):.0f} ms, taken off) | {middle(ours, '{:.0f}')} | | | at most 200 ms | {verdict(statistics.median(ours), 200)} |"]
+
+
+def memory(folder: Path, args) -> list[str]:
+    """1,000 partitions all written; then kill -9 and every partition acknowledged again."""
+    broker = Broker(folder / "memory", "topics.retention = \"unlimited\"").start()
+    gigabytes = args.gigabytes
+    count = str(int(gigabytes * 1e9 / 1024))
+    broker.bench("produce", "load", "-p", "1000", "-n", count, "-s", "1KiB", "--idempotent", "-X", "batch.size=65536", "--linger", "20ms")
+    loaded = broker.anonymous_mib()
+    broker.kill()
+    began = time.monotonic()
+    broker.start()
+    # One record to each partition, as fast as they come.
+    lines = "\n".join(json.dumps({"partition": p, "value": "again"}) for p in range(1000))
+    subprocess.run([str(BIN / "buslane"), "produce", "load", "-b", broker.bootstrap, "--json"], input=lines, text=True, check=True, capture_output=True)
+    back = time.monotonic() - began
+    again = broker.anonymous_mib()
+    broker.stop()
+    return [
+        f"| anonymous memory, 1,000 partitions all written ({gigabytes:g} GB): MiB after the load | {loaded:.0f} | | | at most 100 MiB | {verdict(loaded, 100)} |",
+        f"| the same after a restart and a record to each partition: MiB | {again:.0f} | | | at most 100 MiB | {verdict(again, 100)} |",
+        f"| kill -9, start, a record acknowledged in each of 1,000 partitions: s | {back:.2f} | | | at most 3 s | {verdict(back, 3)} |",
+    ]
+
+
+CELLS = {"produce": produce, "fetch": fetch, "synced": synced, "start": start, "memory": memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=8, help="length of one measurement")
+    parser.add_argument("--gigabytes", type=float, default=5.0, help="data behind the restart")
+    parser.add_argument("--only", default=",".join(CELLS), help="cells, separated by commas")
+    parser.add_argument("--markdown", type=Path, help="file to which the table is written too")
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="buslane-bench-", dir=os.environ.get("BUSLANE_BENCH_DIR")))
+    commit = run(["git", "rev-parse", "--short", "HEAD"]).strip()
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    lines = [
+        f"Command: `bench/log.py {' '.join(sys.argv[1:])}`; commit {commit}; {args.rounds} rounds; {os.cpu_count()} cores of {cpu}, Linux {platform.release()}.",
+        "",
+        "| what | Buslane | limit of the machine | ratio | target | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    try:
+        for name in args.only.split(","):
+            rows = CELLS[name](folder, args)
+            print("\n".join(rows), flush=True)
+            lines += rows
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("\n" + "\n".join(lines))
+    if args.markdown:
+        args.markdown.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
