@@ -13,13 +13,41 @@ WAIT_S = 20
 
 # The settings that a topic of Apache Kafka 4.4 has. A client that reads, changes and writes back needs all of them.
 KAFKA_TOPIC_CONFIGS = set(
-    """cleanup.policy compression.gzip.level compression.lz4.level compression.type compression.zstd.level delete.retention.ms
-    file.delete.delay.ms flush.messages flush.ms follower.replication.throttled.replicas index.interval.bytes
-    leader.replication.throttled.replicas local.retention.bytes local.retention.ms max.compaction.lag.ms max.message.bytes
-    message.timestamp.after.max.ms message.timestamp.before.max.ms message.timestamp.type min.cleanable.dirty.ratio
-    min.compaction.lag.ms min.insync.replicas preallocate remote.log.copy.disable remote.log.delete.on.disable
-    remote.storage.enable retention.bytes retention.ms segment.bytes segment.index.bytes segment.jitter.ms segment.ms
-    unclean.leader.election.enable""".split()
+    [
+        "cleanup.policy",
+        "compression.gzip.level",
+        "compression.lz4.level",
+        "compression.type",
+        "compression.zstd.level",
+        "delete.retention.ms",
+        "file.delete.delay.ms",
+        "flush.messages",
+        "flush.ms",
+        "follower.replication.throttled.replicas",
+        "index.interval.bytes",
+        "leader.replication.throttled.replicas",
+        "local.retention.bytes",
+        "local.retention.ms",
+        "max.compaction.lag.ms",
+        "max.message.bytes",
+        "message.timestamp.after.max.ms",
+        "message.timestamp.before.max.ms",
+        "message.timestamp.type",
+        "min.cleanable.dirty.ratio",
+        "min.compaction.lag.ms",
+        "min.insync.replicas",
+        "preallocate",
+        "remote.log.copy.disable",
+        "remote.log.delete.on.disable",
+        "remote.storage.enable",
+        "retention.bytes",
+        "retention.ms",
+        "segment.bytes",
+        "segment.index.bytes",
+        "segment.jitter.ms",
+        "segment.ms",
+        "unclean.leader.election.enable",
+    ]
 )
 
 
@@ -82,7 +110,9 @@ def test_valid_and_invalid_entries_of_one_request_are_answered_each(admin, topic
     assert futures[topic + "-also-good"].result(WAIT_S) is None
     with pytest.raises(confluent_kafka.KafkaException):
         futures["bad name"].result(WAIT_S)
-    listed = await_until(lambda: (t := admin.list_topics(timeout=WAIT_S).topics) and topic + "-also-good" in t and t, "the good ones are listed")
+    listed = await_until(
+        lambda: (t := admin.list_topics(timeout=WAIT_S).topics) and topic + "-also-good" in t and t, "the good ones are listed"
+    )
     assert topic + "-good" in listed and "bad name" not in listed
 
 

@@ -42,7 +42,9 @@ def test_running_consumers_find_the_topic_made_anew(broker, topic):
     java = ALL["java"].driver
     config = {"metadata.max.age.ms": "500", "auto.offset.reset": "earliest"}
     java.ask("tail-open", bootstrap=broker.bootstrap, name=topic, topic=topic, partition=0, start="earliest", config=config)
-    librdkafka = open_consumer(broker.bootstrap, topic, 0, EARLIEST, **{"topic.metadata.refresh.interval.ms": 500, "auto.offset.reset": "earliest"})
+    librdkafka = open_consumer(
+        broker.bootstrap, topic, 0, EARLIEST, **{"topic.metadata.refresh.interval.ms": 500, "auto.offset.reset": "earliest"}
+    )
     try:
         assert len(java.ask("tail-poll", name=topic, count=1, deadline_ms=10_000)) == 1
         assert len(read(librdkafka, 1, 10)) == 1

@@ -61,7 +61,8 @@ def test_the_ends_are_told(broker, hundred):
 def test_the_java_admin_finds_the_ends_and_the_newest_timestamp(broker, hundred):
     topic, stamps = hundred
     offsets = {
-        spec: ALL["java"].admin(broker.bootstrap, "list-offsets", topic=topic, partition=0, spec=spec) for spec in ("earliest", "latest", "max-timestamp")
+        spec: ALL["java"].admin(broker.bootstrap, "list-offsets", topic=topic, partition=0, spec=spec)
+        for spec in ("earliest", "latest", "max-timestamp")
     }
     assert [offsets[spec]["offset"] for spec in ("earliest", "latest", "max-timestamp")] == [0, 100, 42]
     assert offsets["max-timestamp"]["timestamp"] == stamps[42]

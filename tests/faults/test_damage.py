@@ -35,9 +35,12 @@ class Damaged:
     def produce(self, connection, batch: int) -> wire.ProduceResult:
         first = batch * RECORDS
         data = Batch(
-            values=[value(n) for n in range(first, first + RECORDS)], timestamps=[self.base_ms + n for n in range(first, first + RECORDS)],
-            producer_id=self.producer_id, producer_epoch=0, base_sequence=first,
-        ).encode()  # fmt: skip
+            values=[value(n) for n in range(first, first + RECORDS)],
+            timestamps=[self.base_ms + n for n in range(first, first + RECORDS)],
+            producer_id=self.producer_id,
+            producer_epoch=0,
+            base_sequence=first,
+        ).encode()
         return wire.produce(connection, {(TOPIC, 0): data, (TOPIC, 1): data})[TOPIC, 0]
 
     def files(self, extension: str) -> list[Path]:
@@ -57,7 +60,9 @@ class Damaged:
     def restart(self) -> None:
         self.broker.start()
         with self.broker.connect() as connection:
-            await_until(lambda: wire.list_offset(connection, TOPIC, 1, wire.LATEST).offset >= BATCHES * RECORDS, "the other partition is led")
+            await_until(
+                lambda: wire.list_offset(connection, TOPIC, 1, wire.LATEST).offset >= BATCHES * RECORDS, "the other partition is led"
+            )
 
     def offline(self) -> bool:
         """Whether partition 0 is out of service, by what it answers."""
@@ -155,9 +160,20 @@ def test_rubbish_behind_the_end_is_never_served(damaged, tail):
 # ---- flipped bits -------------------------------------------------------------------------------------------------
 
 FIELDS = {
-    "base offset": 7, "length, high byte": 8, "length, low byte": 11, "leader epoch": 15, "magic": 16, "crc": 17, "attributes": 22,
-    "last offset delta": 26, "timestamps": 34, "producer id": 50, "count": 60, "first record": 62, "a value": 120,
-}  # fmt: skip
+    "base offset": 7,
+    "length, high byte": 8,
+    "length, low byte": 11,
+    "leader epoch": 15,
+    "magic": 16,
+    "crc": 17,
+    "attributes": 22,
+    "last offset delta": 26,
+    "timestamps": 34,
+    "producer id": 50,
+    "count": 60,
+    "first record": 62,
+    "a value": 120,
+}
 
 
 @pytest.mark.parametrize("ending", ["kill", "stop"])

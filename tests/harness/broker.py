@@ -80,11 +80,15 @@ class Broker:
     def create_topic(self, topic: str, partitions: int = 1, **config: str) -> None:
         """Creates the topic and waits until every partition is led. `config` keys have underscores for dots."""
         with self.connect() as connection:
-            error, message = wire.create_topic(connection, topic, partitions, {name.replace("_", "."): str(value) for name, value in config.items()})
+            error, message = wire.create_topic(
+                connection, topic, partitions, {name.replace("_", "."): str(value) for name, value in config.items()}
+            )
             assert error == 0, f"{wire.error_name(error)}: {message}"
             # ListOffsets is answered by the partition's leader itself, so it proves more than Metadata does.
             for partition in range(partitions):
-                await_until(lambda p=partition: wire.list_offset(connection, topic, p, wire.LATEST).error == 0, f"{topic}-{partition} is led")
+                await_until(
+                    lambda p=partition: wire.list_offset(connection, topic, p, wire.LATEST).error == 0, f"{topic}-{partition} is led"
+                )
 
     def log_text(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
@@ -118,8 +122,10 @@ def buslane_binary() -> Path:
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache_root() / "target")
     subprocess.run(
         ["cargo", "build", "--locked", "-q", "-p", "buslane"],
-        cwd=CHECKOUT, env={**os.environ, "CARGO_TARGET_DIR": str(target)}, check=True,
-    )  # fmt: skip
+        cwd=CHECKOUT,
+        env={**os.environ, "CARGO_TARGET_DIR": str(target)},
+        check=True,
+    )
     binary = target / "debug" / "buslane"
     os.environ["BUSLANE_BIN"] = str(binary)
     return binary

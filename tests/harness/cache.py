@@ -40,6 +40,10 @@ def built(name: str, inputs: list[Path]):
 
 def run(command: list[str | Path], **options) -> None:
     """Runs a build step; its output is shown only when it fails."""
-    done = subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    done = subprocess.run(
+        [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+    )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} failed with exit code {done.returncode}:\n{done.stdout.decode(errors='replace')}")
+        raise RuntimeError(
+            f"{' '.join(map(str, command))} failed with exit code {done.returncode}:\n{done.stdout.decode(errors='replace')}"
+        )

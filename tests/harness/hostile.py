@@ -26,7 +26,9 @@ def requests(generator: random.Random) -> list[bytes]:
         wire.frame(wire.FETCH, 11, wire.fetch_body({(topic, 0): 0, (topic, 1): 5}), 1),
         wire.frame(wire.LIST_OFFSETS, 5, bytes(wire.Writer().i32(-1).i8(0).i32(1).string(topic).i32(1).i32(0).i32(-1).i64(-1).data), 1),
         wire.frame(wire.INIT_PRODUCER_ID, 1, bytes(wire.Writer().string(None).i32(1000).data), 1),
-        wire.frame(wire.CREATE_TOPICS, 4, bytes(wire.Writer().i32(1).string("x" * 300).i32(1).i16(1).i32(0).i32(0).i32(1000).i8(1).data), 1),
+        wire.frame(
+            wire.CREATE_TOPICS, 4, bytes(wire.Writer().i32(1).string("x" * 300).i32(1).i16(1).i32(0).i32(0).i32(1000).i8(1).data), 1
+        ),
         wire.frame(wire.DELETE_RECORDS, 1, bytes(wire.Writer().i32(1).string(topic).i32(1).i32(0).i64(-1).i32(1000).data), 1),
         wire.frame(wire.OFFSET_FOR_LEADER_EPOCH, 3, bytes(wire.Writer().i32(-1).i32(1).string(topic).i32(1).i32(0).i32(-1).i32(0).data), 1),
     ]
@@ -61,7 +63,12 @@ def huge_counts(g: random.Random) -> bytes:
 
 
 def huge_compact_counts(g: random.Random) -> bytes:
-    return wire.frame(g.choice([wire.METADATA, wire.PRODUCE, wire.FETCH, wire.CREATE_TOPICS]), g.randrange(9, 14), b"\xff\xff\xff\xff\x0f" * g.randrange(1, 20), 1)
+    return wire.frame(
+        g.choice([wire.METADATA, wire.PRODUCE, wire.FETCH, wire.CREATE_TOPICS]),
+        g.randrange(9, 14),
+        b"\xff\xff\xff\xff\x0f" * g.randrange(1, 20),
+        1,
+    )
 
 
 def cut_request(g: random.Random) -> bytes:
@@ -86,9 +93,19 @@ def tls(g: random.Random) -> bytes:
 
 
 KINDS = [
-    random_bytes, framed_random_bytes, known_key_random_body, damaged_request, damaged_request, huge_counts, huge_compact_counts,
-    cut_request, announced_and_not_sent, bad_length, http, tls,
-]  # fmt: skip
+    random_bytes,
+    framed_random_bytes,
+    known_key_random_body,
+    damaged_request,
+    damaged_request,
+    huge_counts,
+    huge_compact_counts,
+    cut_request,
+    announced_and_not_sent,
+    bad_length,
+    http,
+    tls,
+]
 
 
 def main(port: int, seconds: float, seed: int) -> None:

@@ -14,7 +14,6 @@ from . import wire
 from .broker import Broker, await_until
 from .clients import ALL
 
-
 # While the broker is down librdkafka would complain several times a second.
 _QUIET = logging.getLogger("librdkafka")
 _QUIET.addHandler(logging.NullHandler())
@@ -64,7 +63,9 @@ class ConfluentStream:
         n = 0
         while not self._stopping.is_set():
             try:
-                self._producer.produce(self._topic, b"%s:%d" % (self.told.name.encode(), n), partition=n % self._partitions, on_delivery=self._report(n))
+                self._producer.produce(
+                    self._topic, b"%s:%d" % (self.told.name.encode(), n), partition=n % self._partitions, on_delivery=self._report(n)
+                )
             except BufferError:
                 self._producer.poll(0.01)
                 continue
@@ -104,9 +105,14 @@ class JavaStream:
     def __init__(self, bootstrap: str, topic: str, partitions: int, name: str, pause_s: float = 0.0005, **config) -> None:
         self._name = name
         ALL["java"].driver.ask(
-            "stream-start", bootstrap=bootstrap, topic=topic, partitions=partitions, name=name, pause_us=int(pause_s * 1e6),
+            "stream-start",
+            bootstrap=bootstrap,
+            topic=topic,
+            partitions=partitions,
+            name=name,
+            pause_us=int(pause_s * 1e6),
             config={"reconnect.backoff.ms": "20", "retry.backoff.ms": "20", **config},
-        )  # fmt: skip
+        )
 
     @property
     def acknowledged_so_far(self) -> int:
@@ -124,7 +130,8 @@ def stored(broker: Broker, topic: str, partition: int, start: int | None = None)
     rows: list[tuple[int, bytes]] = []
     with broker.connect(timeout=30) as connection:
         end = await_until(
-            lambda: (found := wire.list_offset(connection, topic, partition, wire.LATEST)).error == 0 and found, f"{topic}-{partition} is led"
+            lambda: (found := wire.list_offset(connection, topic, partition, wire.LATEST)).error == 0 and found,
+            f"{topic}-{partition} is led",
         ).offset
         at = wire.list_offset(connection, topic, partition, wire.EARLIEST).offset if start is None else start
         while at < end:

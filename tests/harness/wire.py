@@ -338,10 +338,23 @@ def parse_batches(data: bytes) -> list[StoredBatch]:
                     reader.raw(max(0, reader.varint()))
         batches.append(
             StoredBatch(
-                base_offset, length, leader_epoch, magic, crc, attributes, last_delta, base_timestamp, max_timestamp,
-                producer_id, producer_epoch, base_sequence, count, crc_is_right, values,
+                base_offset,
+                length,
+                leader_epoch,
+                magic,
+                crc,
+                attributes,
+                last_delta,
+                base_timestamp,
+                max_timestamp,
+                producer_id,
+                producer_epoch,
+                base_sequence,
+                count,
+                crc_is_right,
+                values,
             )
-        )  # fmt: skip
+        )
         at += 12 + length
     return batches
 
@@ -355,9 +368,18 @@ class ConnectionClosed(Exception):
 
 # The first version of each request whose header and body are flexible (KIP-482).
 FIRST_FLEXIBLE = {
-    PRODUCE: 9, FETCH: 12, LIST_OFFSETS: 6, METADATA: 9, API_VERSIONS: 3, CREATE_TOPICS: 5, DELETE_TOPICS: 4,
-    DELETE_RECORDS: 2, INIT_PRODUCER_ID: 2, OFFSET_FOR_LEADER_EPOCH: 4, DESCRIBE_CLUSTER: 0,
-}  # fmt: skip
+    PRODUCE: 9,
+    FETCH: 12,
+    LIST_OFFSETS: 6,
+    METADATA: 9,
+    API_VERSIONS: 3,
+    CREATE_TOPICS: 5,
+    DELETE_TOPICS: 4,
+    DELETE_RECORDS: 2,
+    INIT_PRODUCER_ID: 2,
+    OFFSET_FOR_LEADER_EPOCH: 4,
+    DESCRIBE_CLUSTER: 0,
+}
 
 
 def frame(api: int, version: int, body: bytes, correlation_id: int, client_id: str | None = "raw") -> bytes:
@@ -493,7 +515,9 @@ def metadata(connection: Connection, topics: list[str] | None, auto_create: bool
     return {t.name: t for t in found}
 
 
-def produce_body(batches: dict[tuple[str, int], bytes], acks: int = -1, timeout_ms: int = 5000, transactional_id: str | None = None) -> bytes:
+def produce_body(
+    batches: dict[tuple[str, int], bytes], acks: int = -1, timeout_ms: int = 5000, transactional_id: str | None = None
+) -> bytes:
     """A Produce request's body, versions 3 to 8."""
     by_topic: dict[str, list[tuple[int, bytes]]] = {}
     for (topic, partition), data in batches.items():
@@ -534,7 +558,9 @@ def parse_produce(reader: Reader) -> dict[tuple[str, int], ProduceResult]:
     return results
 
 
-def produce(connection: Connection, batches: dict[tuple[str, int], bytes], acks: int = -1, **options) -> dict[tuple[str, int], ProduceResult]:
+def produce(
+    connection: Connection, batches: dict[tuple[str, int], bytes], acks: int = -1, **options
+) -> dict[tuple[str, int], ProduceResult]:
     return parse_produce(connection.request(PRODUCE, 8, produce_body(batches, acks, **options)))
 
 
@@ -679,7 +705,9 @@ def delete_records(connection: Connection, topic: str, partition: int, before: i
     return reader.i16(), low
 
 
-def offset_for_leader_epoch(connection: Connection, topic: str, partition: int, leader_epoch: int, current_epoch: int = -1) -> tuple[int, int, int]:
+def offset_for_leader_epoch(
+    connection: Connection, topic: str, partition: int, leader_epoch: int, current_epoch: int = -1
+) -> tuple[int, int, int]:
     """OffsetForLeaderEpoch v3: (error, leader epoch, end offset)."""
     body = Writer().i32(-1).i32(1).string(topic).i32(1).i32(partition).i32(current_epoch).i32(leader_epoch)
     reader = connection.request(OFFSET_FOR_LEADER_EPOCH, 3, bytes(body.data))

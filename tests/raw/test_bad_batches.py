@@ -51,9 +51,19 @@ def cases() -> list[Case]:
         Case("negative delta", Batch(last_offset_delta=-1).encode(), INVALID),
         # -- count and delta agree and the records disagree
         Case("more promised than there", Batch(record_count=2, last_offset_delta=1).encode(), INVALID, within_records=True),
-        Case("fewer promised than there", Batch(values=[b"a", b"b"], record_count=1, last_offset_delta=0).encode(), INVALID, within_records=True),
+        Case(
+            "fewer promised than there",
+            Batch(values=[b"a", b"b"], record_count=1, last_offset_delta=0).encode(),
+            INVALID,
+            within_records=True,
+        ),
         Case("a huge count", Batch(record_count=2**31 - 1, last_offset_delta=2**31 - 2).encode(), INVALID, within_records=True),
-        Case("a record longer than the batch", Batch(records=b"\x7e" + records[1:], values=[b"a", b"b"]).encode(), INVALID, within_records=True),
+        Case(
+            "a record longer than the batch",
+            Batch(records=b"\x7e" + records[1:], values=[b"a", b"b"]).encode(),
+            INVALID,
+            within_records=True,
+        ),
         Case("bytes behind the records", Batch(records=records + b"\0\0", values=[b"a", b"b"]).encode(), INVALID, within_records=True),
         Case("records of rubbish", Batch(records=b"\xff" * 50).encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True),
         # -- sizes
@@ -75,13 +85,20 @@ def cases() -> list[Case]:
         # -- compression
         Case("codec 5", Batch(attributes=5).encode(), BROKEN | {"UNSUPPORTED_COMPRESSION_TYPE"}, UNREADABLE_ON_KAFKA),
         Case("codec 7", Batch(attributes=7).encode(), BROKEN | {"UNSUPPORTED_COMPRESSION_TYPE"}, UNREADABLE_ON_KAFKA),
-        Case("rubbish as gzip", Batch(attributes=GZIP, records=b"not gzip at all").encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True),
+        Case(
+            "rubbish as gzip", Batch(attributes=GZIP, records=b"not gzip at all").encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True
+        ),
         Case("rubbish as snappy", Batch(attributes=SNAPPY, records=b"\xff" * 6).encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True),
         Case("rubbish as lz4", Batch(attributes=LZ4, records=b"not lz4 at all").encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True),
-        Case("rubbish as zstd", Batch(attributes=ZSTD, records=b"not zstd at all").encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True),
         Case(
-            "cut gzip", Batch(attributes=GZIP, records=gzip.compress(records)[:-10], values=[b"a", b"b"]).encode(),
-            BROKEN, UNREADABLE_ON_KAFKA, within_records=True,
+            "rubbish as zstd", Batch(attributes=ZSTD, records=b"not zstd at all").encode(), BROKEN, UNREADABLE_ON_KAFKA, within_records=True
+        ),
+        Case(
+            "cut gzip",
+            Batch(attributes=GZIP, records=gzip.compress(records)[:-10], values=[b"a", b"b"]).encode(),
+            BROKEN,
+            UNREADABLE_ON_KAFKA,
+            within_records=True,
         ),
         # -- formats and flags
         Case("format 0", wire.old_message_set(0), INVALID | {"UNSUPPORTED_FOR_MESSAGE_FORMAT"}),
@@ -91,11 +108,14 @@ def cases() -> list[Case]:
         Case("control batch", Batch(attributes=CONTROL).encode(), INVALID),
         Case("control batch of a producer", Batch(attributes=CONTROL, producer_id=7, producer_epoch=0, base_sequence=0).encode(), INVALID),
         Case(
-            "transactional without a transactional id", Batch(attributes=TRANSACTIONAL, producer_id=7, producer_epoch=0, base_sequence=0).encode(),
-            INVALID | {"INVALID_TXN_STATE", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"}, {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED"}, fails_all_on_kafka=True,
+            "transactional without a transactional id",
+            Batch(attributes=TRANSACTIONAL, producer_id=7, producer_epoch=0, base_sequence=0).encode(),
+            INVALID | {"INVALID_TXN_STATE", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"},
+            {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED"},
+            fails_all_on_kafka=True,
         ),
         Case("base offset 55", Batch(base_offset=55).encode(), INVALID),
-    ]  # fmt: skip
+    ]
 
 
 CASES = cases()

@@ -14,9 +14,13 @@ TIMESTAMP_TYPES = {0: "CreateTime", 1: "LogAppendTime"}
 
 def as_record(message) -> Record:
     return Record(
-        key=message.key, value=message.value, headers=tuple(message.headers), timestamp=message.timestamp,
-        offset=message.offset, timestamp_type=TIMESTAMP_TYPES.get(message.timestamp_type),
-    )  # fmt: skip
+        key=message.key,
+        value=message.value,
+        headers=tuple(message.headers),
+        timestamp=message.timestamp,
+        offset=message.offset,
+        timestamp_type=TIMESTAMP_TYPES.get(message.timestamp_type),
+    )
 
 
 class AioKafka(Client):
@@ -29,14 +33,24 @@ class AioKafka(Client):
         async def work():
             config.setdefault("max_batch_size", 16384)
             producer = aiokafka.AIOKafkaProducer(
-                bootstrap_servers=bootstrap, acks="all", enable_idempotence=idempotent, linger_ms=5,
-                compression_type=None if codec == "none" else codec, request_timeout_ms=15000, **config,
-            )  # fmt: skip
+                bootstrap_servers=bootstrap,
+                acks="all",
+                enable_idempotence=idempotent,
+                linger_ms=5,
+                compression_type=None if codec == "none" else codec,
+                request_timeout_ms=15000,
+                **config,
+            )
             await producer.start()
             try:
                 sent = [
                     await producer.send(
-                        topic, value=record.value, key=record.key, partition=partition, timestamp_ms=record.timestamp, headers=list(record.headers)
+                        topic,
+                        value=record.value,
+                        key=record.key,
+                        partition=partition,
+                        timestamp_ms=record.timestamp,
+                        headers=list(record.headers),
                     )
                     for record in records
                 ]

@@ -27,7 +27,9 @@ class Client:
         """Sends all with acks=all and waits. The offsets, in order, or None where the client does not tell them."""
         raise NotImplementedError
 
-    def consume(self, bootstrap: str, topic: str, partition: int, start: Start, count: int, deadline_s: float = 15.0, **config) -> list[Record]:
+    def consume(
+        self, bootstrap: str, topic: str, partition: int, start: Start, count: int, deadline_s: float = 15.0, **config
+    ) -> list[Record]:
         """Reads an assigned partition, without a group: `count` records, or what came before the deadline."""
         raise NotImplementedError
 

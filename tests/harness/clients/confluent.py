@@ -15,9 +15,13 @@ OFFSETS = {EARLIEST: confluent_kafka.OFFSET_BEGINNING, LATEST: confluent_kafka.O
 def as_record(message: confluent_kafka.Message) -> Record:
     kind, timestamp = message.timestamp()
     return Record(
-        key=message.key(), value=message.value(), headers=tuple(message.headers() or ()),
-        timestamp=timestamp, offset=message.offset(), timestamp_type=TIMESTAMP_TYPES.get(kind),
-    )  # fmt: skip
+        key=message.key(),
+        value=message.value(),
+        headers=tuple(message.headers() or ()),
+        timestamp=timestamp,
+        offset=message.offset(),
+        timestamp_type=TIMESTAMP_TYPES.get(kind),
+    )
 
 
 def open_consumer(bootstrap: str, topic: str, partition: int, start: Start, **config) -> confluent_kafka.Consumer:

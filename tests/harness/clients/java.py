@@ -30,19 +30,39 @@ class Java(Client):
 
     @functools.cached_property
     def driver(self) -> Driver:
-        driver = Driver(["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", class_path(), "buslane.tests.Driver"])
+        driver = Driver(
+            ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", class_path(), "buslane.tests.Driver"]
+        )
         atexit.register(driver.close)
         return driver
 
     def produce(self, bootstrap, topic, partition, records, codec="none", idempotent=True, **config):
-        config = {"compression.type": codec, "enable.idempotence": str(idempotent).lower(), "acks": "all", "max.in.flight.requests.per.connection": "5" if idempotent else "1", **config}
+        config = {
+            "compression.type": codec,
+            "enable.idempotence": str(idempotent).lower(),
+            "acks": "all",
+            "max.in.flight.requests.per.connection": "5" if idempotent else "1",
+            **config,
+        }
         return self.driver.ask(
-            "produce", bootstrap=bootstrap, topic=topic, partition=partition, config=config, records=[record.to_json() for record in records]
+            "produce",
+            bootstrap=bootstrap,
+            topic=topic,
+            partition=partition,
+            config=config,
+            records=[record.to_json() for record in records],
         )
 
     def consume(self, bootstrap, topic, partition, start: Start, count, deadline_s=15.0, **config):
         rows = self.driver.ask(
-            "consume", bootstrap=bootstrap, topic=topic, partition=partition, start=start, count=count, deadline_ms=int(deadline_s * 1000), config=config
+            "consume",
+            bootstrap=bootstrap,
+            topic=topic,
+            partition=partition,
+            start=start,
+            count=count,
+            deadline_ms=int(deadline_s * 1000),
+            config=config,
         )
         return [Record.from_json(row) for row in rows]
 

@@ -13,9 +13,13 @@ TIMESTAMP_TYPES = {0: "CreateTime", 1: "LogAppendTime"}
 
 def as_record(message) -> Record:
     return Record(
-        key=message.key, value=message.value, headers=tuple(message.headers), timestamp=message.timestamp,
-        offset=message.offset, timestamp_type=TIMESTAMP_TYPES.get(message.timestamp_type),
-    )  # fmt: skip
+        key=message.key,
+        value=message.value,
+        headers=tuple(message.headers),
+        timestamp=message.timestamp,
+        offset=message.offset,
+        timestamp_type=TIMESTAMP_TYPES.get(message.timestamp_type),
+    )
 
 
 class KafkaPython(Client):
@@ -28,15 +32,19 @@ class KafkaPython(Client):
 
     def produce(self, bootstrap, topic, partition, records, codec="none", idempotent=True, **config):
         producer = kafka.KafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", enable_idempotence=idempotent, linger_ms=5, max_block_ms=15000,
-            compression_type=None if codec == "none" else codec, delivery_timeout_ms=20000, request_timeout_ms=10000,
-            max_in_flight_requests_per_connection=5 if idempotent else 1, **config,
-        )  # fmt: skip
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=idempotent,
+            linger_ms=5,
+            max_block_ms=15000,
+            compression_type=None if codec == "none" else codec,
+            delivery_timeout_ms=20000,
+            request_timeout_ms=10000,
+            max_in_flight_requests_per_connection=5 if idempotent else 1,
+            **config,
+        )
         try:
-            sent = [
-                producer.send(topic, record.value, record.key, list(record.headers), partition, record.timestamp)
-                for record in records
-            ]  # fmt: skip
+            sent = [producer.send(topic, record.value, record.key, list(record.headers), partition, record.timestamp) for record in records]
             producer.flush(20)
             return [one.get(20).offset for one in sent]
         finally:

@@ -32,13 +32,21 @@ class KafkaJs(Client):
 
     @functools.cached_property
     def driver(self) -> Driver:
-        driver = Driver(["node", str(PROJECT / "driver.mjs")], env={**os.environ, "NODE_MODULES": node_modules(), "KAFKAJS_NO_PARTITIONER_WARNING": "1"})
+        driver = Driver(
+            ["node", str(PROJECT / "driver.mjs")], env={**os.environ, "NODE_MODULES": node_modules(), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
+        )
         atexit.register(driver.close)
         return driver
 
     def produce(self, bootstrap, topic, partition, records, codec="none", idempotent=True, **_config):
         return self.driver.ask(
-            "produce", bootstrap=bootstrap, topic=topic, partition=partition, codec=codec, idempotent=idempotent, records=[record.to_json() for record in records]
+            "produce",
+            bootstrap=bootstrap,
+            topic=topic,
+            partition=partition,
+            codec=codec,
+            idempotent=idempotent,
+            records=[record.to_json() for record in records],
         )
 
     def close(self) -> None:

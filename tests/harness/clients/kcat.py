@@ -37,7 +37,15 @@ class Kcat(Client):
     sends_timestamps = False
 
     def produce(self, bootstrap, topic, partition, records, codec="none", idempotent=True, **config):
-        config = {"compression.codec": codec, "enable.idempotence": str(idempotent).lower(), "acks": "all", "linger.ms": 5, "max.in.flight": 5 if idempotent else 1, "message.timeout.ms": 20000, **config}
+        config = {
+            "compression.codec": codec,
+            "enable.idempotence": str(idempotent).lower(),
+            "acks": "all",
+            "linger.ms": 5,
+            "max.in.flight": 5 if idempotent else 1,
+            "message.timeout.ms": 20000,
+            **config,
+        }
         # What is a flag for kcat is the same for all records of one call.
         for (keyless, valueless, headers), group in itertools.groupby(records, lambda r: (r.key is None, r.value is None, r.headers)):
             arguments = ["-P", "-t", topic, "-p", str(partition), "-D", RECORD_END.decode(), *settings(config)]
@@ -49,7 +57,7 @@ class Kcat(Client):
                 arguments += ["-K", KEY_END.decode()]
             lines = [(b"" if keyless else record.key + KEY_END) + (record.value or b"") + RECORD_END for record in group]
             kcat(bootstrap, arguments, b"".join(lines))
-        return None
+        return
 
     def consume(self, bootstrap, topic, partition, start: Start, count, deadline_s=15.0, **config):
         offset = {"earliest": "beginning", "latest": "end"}.get(start, start)
@@ -73,7 +81,13 @@ class Kcat(Client):
             headers, out = rest.split(RECORD_END, 1)
             pairs = [pair.split(b"=", 1) for pair in headers.split(b",")] if headers else []
             records.append(
-                Record(key, value, tuple((name.decode(), None if text == b"NULL" else text) for name, text in pairs), int(timestamp), int(offset))
+                Record(
+                    key,
+                    value,
+                    tuple((name.decode(), None if text == b"NULL" else text) for name, text in pairs),
+                    int(timestamp),
+                    int(offset),
+                )
             )
         return records
 
