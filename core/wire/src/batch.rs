@@ -5,9 +5,11 @@
 pub mod compression;
 mod header;
 mod records;
+mod stamp;
+mod walk;
 
 pub use compression::DecompressError;
-pub use header::{
-    BatchError, BatchHeader, Compression, HEADER_LEN, StampedBatch, TimestampType, crc_of, verify_crc,
-};
+pub use header::{BatchError, BatchHeader, Compression, HEADER_LEN, TimestampType, crc_of, verify_crc};
 pub use records::{BatchBuilder, BatchRecords, NewRecord, Record, RecordError, RecordIter};
+pub use stamp::StampedBatch;
+pub use walk::Batches;

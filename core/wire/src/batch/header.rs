@@ -4,10 +4,12 @@
 //! 0 base offset i64 | 8 batch length i32 | 12 leader epoch i32 | 16 magic i8 | 17 crc u32 | 21 attributes i16
 //! 23 last offset delta i32 | 27 base timestamp i64 | 35 max timestamp i64 | 43 producer id i64
 //! 51 producer epoch i16 | 53 base sequence i32 | 57 record count i32 | 61 records
+//!
+//! attributes: 0-2 codec | 3 append time | 4 transactional | 5 control | 6 delete horizon | 7-15 unused, zero
 //! ```
 //! The CRC-32C covers everything from the attributes on: base offset and leader epoch can be stamped without it.
 
-use crate::ids::LeaderEpoch;
+use std::fmt;
 
 /// Bytes of the fixed header of a batch, base offset and length included.
 pub const HEADER_LEN: usize = 61;
@@ -16,7 +18,20 @@ pub const HEADER_LEN: usize = 61;
 const LENGTH_PREFIX: usize = 12;
 
 /// Where the CRC's cover begins.
-const CRC_FROM: usize = 21;
+pub(super) const CRC_FROM: usize = 21;
+
+/// Where the magic byte stands, in every format there ever was.
+const MAGIC_AT: usize = 16;
+
+/// The magic byte of format v2.
+const MAGIC: i8 = 2;
+
+const CODEC_BITS: i16 = 0b111;
+pub(super) const APPEND_TIME_BIT: i16 = 1 << 3;
+pub(super) const TRANSACTIONAL_BIT: i16 = 1 << 4;
+pub(super) const CONTROL_BIT: i16 = 1 << 5;
+const DELETE_HORIZON_BIT: i16 = 1 << 6;
+const KNOWN_BITS: i16 = CODEC_BITS | APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTROL_BIT | DELETE_HORIZON_BIT;
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,6 +47,29 @@ pub enum Compression {
     Lz4,
     /// zstd (KIP-110).
     Zstd,
+}
+
+impl Compression {
+    /// Every codec, in the order of their numbers.
+    pub const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    /// The codec's name in Kafka's settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Whose clock stamped the records.
@@ -54,16 +92,21 @@ pub enum BatchError {
         /// Bytes needed.
         need: usize,
     },
-    /// A message set of before Kafka 0.11 (magic 0 or 1), or of a later format.
-    #[error("message format {0} is not served, only format 2")]
+    /// A message set of before Kafka 0.11 (magic 0 or 1), or a format that is not known yet. Kafka's code for it is
+    /// UNSUPPORTED_FOR_MESSAGE_FORMAT.
+    #[error("message format {0}{old} is not served, only format 2", old = if matches!(.0, 0 | 1) { " (of clients before Kafka 0.11)" } else { "" })]
     Magic(i8),
-    /// A header field that no batch can have.
-    #[error("batch header field {field} is {value}")]
+    /// A header field with a value that no batch has.
+    #[error("batch header field {field} (byte {at}) is {value}, expected {expected}")]
     Field {
         /// The field.
         field: &'static str,
+        /// Where it stands in the batch, in bytes.
+        at: usize,
         /// Its value.
         value: i64,
+        /// What would be right.
+        expected: &'static str,
     },
     /// The checksum does not match.
     #[error("batch CRC is {stored:#010x}, its bytes give {computed:#010x}")]
@@ -106,18 +149,42 @@ pub struct BatchHeader {
     pub record_count: i32,
 }
 
+impl Default for BatchHeader {
+    /// An empty batch of nobody: offset 0, no leader epoch, no producer, no records, no CRC yet.
+    fn default() -> Self {
+        BatchHeader {
+            base_offset: 0,
+            batch_length: (HEADER_LEN - LENGTH_PREFIX) as i32,
+            partition_leader_epoch: -1,
+            magic: MAGIC,
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: 0,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            record_count: 0,
+        }
+    }
+}
+
 fn field<const N: usize>(bytes: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("the header's fields lie within it")
 }
 
 impl BatchHeader {
-    /// Reads and checks a header; the records need not be there.
+    /// Reads and checks a header; the records need not be there, and the CRC is not looked at. A codec that is not known
+    /// is told by [`BatchHeader::compression`] only: Kafka has an error code of its own for it.
+    ///
+    /// Of what passes, `total_len`, `last_offset` and `next_offset` neither overflow nor fall below the header's own.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         // The magic byte stands at the same place in every format, so that an old one is told by name.
-        if let Some(magic) = bytes.get(16)
-            && *magic != 2
+        if let Some(magic) = bytes.get(MAGIC_AT).map(|magic| *magic as i8)
+            && magic != MAGIC
         {
-            return Err(BatchError::Magic(*magic as i8));
+            return Err(BatchError::Magic(magic));
         }
         let Some(bytes) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(BatchError::Incomplete { have: bytes.len(), need: HEADER_LEN });
@@ -126,7 +193,7 @@ impl BatchHeader {
             base_offset: i64::from_be_bytes(field(bytes, 0)),
             batch_length: i32::from_be_bytes(field(bytes, 8)),
             partition_leader_epoch: i32::from_be_bytes(field(bytes, 12)),
-            magic: bytes[16] as i8,
+            magic: bytes[MAGIC_AT] as i8,
             crc: u32::from_be_bytes(field(bytes, 17)),
             attributes: i16::from_be_bytes(field(bytes, 21)),
             last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
@@ -137,21 +204,24 @@ impl BatchHeader {
             base_sequence: i32::from_be_bytes(field(bytes, 53)),
             record_count: i32::from_be_bytes(field(bytes, 57)),
         };
-        let refuse = |field, value: i64| Err(BatchError::Field { field, value });
-        if (header.batch_length as usize) < HEADER_LEN - LENGTH_PREFIX || header.batch_length < 0 {
-            return refuse("batch_length", header.batch_length.into());
-        }
+        let refuse = |field, at, value: i64, expected| Err(BatchError::Field { field, at, value, expected });
         if header.base_offset < 0 {
-            return refuse("base_offset", header.base_offset);
+            return refuse("base_offset", 0, header.base_offset, "0 or more");
+        }
+        if header.batch_length < (HEADER_LEN - LENGTH_PREFIX) as i32 {
+            return refuse("batch_length", 8, header.batch_length.into(), "49 (the header's rest) or more");
+        }
+        if header.attributes & !KNOWN_BITS != 0 {
+            return refuse("attributes", 21, header.attributes.into(), "bits 7 to 15 to be zero");
         }
         if header.last_offset_delta < 0 {
-            return refuse("last_offset_delta", header.last_offset_delta.into());
+            return refuse("last_offset_delta", 23, header.last_offset_delta.into(), "0 or more");
         }
         if header.record_count < 0 {
-            return refuse("record_count", header.record_count.into());
+            return refuse("record_count", 57, header.record_count.into(), "0 or more");
         }
         if header.base_offset.checked_add(i64::from(header.last_offset_delta) + 1).is_none() {
-            return refuse("base_offset", header.base_offset);
+            return refuse("base_offset", 0, header.base_offset, "an offset after the last record to exist");
         }
         Ok(header)
     }
@@ -162,7 +232,7 @@ impl BatchHeader {
         out[0..8].copy_from_slice(&self.base_offset.to_be_bytes());
         out[8..12].copy_from_slice(&self.batch_length.to_be_bytes());
         out[12..16].copy_from_slice(&self.partition_leader_epoch.to_be_bytes());
-        out[16] = self.magic as u8;
+        out[MAGIC_AT] = self.magic as u8;
         out[17..21].copy_from_slice(&self.crc.to_be_bytes());
         out[21..23].copy_from_slice(&self.attributes.to_be_bytes());
         out[23..27].copy_from_slice(&self.last_offset_delta.to_be_bytes());
@@ -192,34 +262,38 @@ impl BatchHeader {
 
     /// How the records are compressed.
     pub fn compression(&self) -> Result<Compression, BatchError> {
-        match self.attributes & 7 {
-            0 => Ok(Compression::None),
-            1 => Ok(Compression::Gzip),
-            2 => Ok(Compression::Snappy),
-            3 => Ok(Compression::Lz4),
-            4 => Ok(Compression::Zstd),
-            other => Err(BatchError::Field { field: "attributes.compression", value: other.into() }),
-        }
+        let bits = self.attributes & CODEC_BITS;
+        Compression::ALL.get(bits as usize).copied().ok_or(BatchError::Field {
+            field: "attributes.compression",
+            at: CRC_FROM,
+            value: bits.into(),
+            expected: "0 to 4 (none, gzip, snappy, lz4, zstd)",
+        })
     }
 
     /// Whose clock stamped the records.
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & 8 == 0 { TimestampType::CreateTime } else { TimestampType::LogAppendTime }
+        if self.attributes & APPEND_TIME_BIT == 0 {
+            TimestampType::CreateTime
+        } else {
+            TimestampType::LogAppendTime
+        }
     }
 
     /// Part of a transaction.
     pub fn is_transactional(&self) -> bool {
-        self.attributes & 16 != 0
+        self.attributes & TRANSACTIONAL_BIT != 0
     }
 
     /// A transaction marker.
     pub fn is_control(&self) -> bool {
-        self.attributes & 32 != 0
+        self.attributes & CONTROL_BIT != 0
     }
 
-    /// The base timestamp is the delete horizon of a compacted batch.
+    /// The base timestamp is the time from which compaction may drop this batch's tombstones (KIP-534); the records'
+    /// deltas count from it all the same.
     pub fn has_delete_horizon(&self) -> bool {
-        self.attributes & 64 != 0
+        self.attributes & DELETE_HORIZON_BIT != 0
     }
 
     /// Carries a producer id.
@@ -236,7 +310,10 @@ impl BatchHeader {
     }
 }
 
-/// CRC-32C of a whole batch's bytes from the attributes on. The caller made sure that the header is there.
+/// CRC-32C of a batch's bytes from the attributes to the end of the slice.
+///
+/// # Panics
+/// When not even the fields before the attributes are there (21 bytes).
 pub fn crc_of(batch: &[u8]) -> u32 {
     crc32c::crc32c(&batch[CRC_FROM..])
 }
@@ -252,50 +329,5 @@ pub fn verify_crc(batch: &[u8]) -> Result<(), BatchError> {
     if computed == header.crc { Ok(()) } else { Err(BatchError::Crc { stored: header.crc, computed }) }
 }
 
-/// A received batch with its place in the log stamped into a copy of its header; its records are borrowed.
-#[derive(Clone, Copy, Debug)]
-pub struct StampedBatch<'a> {
-    /// The stamped header.
-    pub header: BatchHeader,
-    /// The stamped header's bytes.
-    pub head: [u8; HEADER_LEN],
-    /// Everything after the header, as received.
-    pub records: &'a [u8],
-}
-
-impl<'a> StampedBatch<'a> {
-    /// Stamps base offset and leader epoch, which lie outside the CRC. `received` is one whole batch.
-    pub fn new(
-        received: &'a [u8],
-        base_offset: i64,
-        epoch: LeaderEpoch,
-    ) -> Result<StampedBatch<'a>, BatchError> {
-        let mut header = BatchHeader::parse(received)?;
-        let need = header.total_len();
-        let Some(batch) = received.get(..need) else {
-            return Err(BatchError::Incomplete { have: received.len(), need });
-        };
-        header.base_offset = base_offset;
-        header.partition_leader_epoch = epoch.0;
-        Ok(StampedBatch { header, head: header.encode(), records: &batch[HEADER_LEN..] })
-    }
-
-    /// Makes the broker's time the time of every record: bit 3, the max timestamp, and the CRC anew.
-    pub fn stamp_log_append_time(&mut self, now_ms: i64) {
-        self.header.attributes |= 8;
-        self.stamp_max_timestamp(now_ms);
-    }
-
-    /// Corrects the max timestamp, and the CRC with it.
-    pub fn stamp_max_timestamp(&mut self, max_timestamp: i64) {
-        self.header.max_timestamp = max_timestamp;
-        let head = self.header.encode();
-        self.header.crc = crc32c::crc32c_append(crc32c::crc32c(&head[CRC_FROM..]), self.records);
-        self.head = self.header.encode();
-    }
-
-    /// Bytes of the whole batch.
-    pub fn total_len(&self) -> usize {
-        HEADER_LEN + self.records.len()
-    }
-}
+#[cfg(test)]
+mod tests;
