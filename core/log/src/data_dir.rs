@@ -148,7 +148,6 @@ impl DataDir {
             let path = at.display().to_string();
             move |source| DataDirError::Io { path, source }
         };
-        let missing = missing_folders(&**fs, path).map_err(io_error(path))?;
         fs.create_dir_all(path).map_err(io_error(path))?;
         let lock_path = path.join(layout::LOCK);
         let Some(lock) = fs.try_lock(&lock_path).map_err(io_error(&lock_path))? else {
@@ -159,14 +158,21 @@ impl DataDir {
         };
         let file_path = path.join(layout::IDENTITY);
         let (identity, created) = match read_identity(&**fs, &file_path)? {
-            Some(identity) => (identity, false),
+            Some(identity) => {
+                // Survives the power cut: the file's entry, which the run that made it may not have got to sync.
+                syncs.dir(SyncSite::DataDirEntry, path).map_err(io_error(path))?;
+                (identity, false)
+            }
             None => {
                 refuse_data_without_identity(&**fs, path)?;
-                // Survives the power cut: the folder itself, and each parent that was made for it. The one above the
-                // folder always: a run before may have made it and stopped here.
-                for folder in std::iter::once(path).chain(missing.iter().map(PathBuf::as_path)) {
-                    let parent = parent_of(folder);
-                    syncs.dir(SyncSite::DataDirParent, parent).map_err(io_error(parent))?;
+                // Survives the power cut: the folder itself and all above it. Which of them are new nobody knows: an
+                // earlier run may have made some and stopped.
+                for parent in parents_of(path) {
+                    match syncs.dir(SyncSite::DataDirParent, parent) {
+                        // Not ours to open, so not made for this folder either.
+                        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                        result => result.map_err(io_error(parent))?,
+                    }
                 }
                 let identity = make();
                 write_identity(&syncs, &file_path, &identity).map_err(io_error(&file_path))?;
@@ -201,30 +207,9 @@ impl DataDir {
     }
 }
 
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) => Path::new("."),
-        None => path,
-    }
-}
-
-/// The folders above `path` that do not exist yet, nearest first.
-fn missing_folders(fs: &dyn Fs, path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut missing = Vec::new();
-    let mut at = parent_of(path);
-    loop {
-        match fs.read_dir(at) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(at.to_owned()),
-            // Whatever else is wrong shows itself when the folder is made.
-            _ => return Ok(missing),
-        }
-        let above = parent_of(at);
-        if above == at {
-            return Ok(missing);
-        }
-        at = above;
-    }
+/// The folders above `path`, nearest first. For a relative one they end with the working folder.
+fn parents_of(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().skip(1).map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
 pub(crate) fn read_identity(fs: &dyn Fs, path: &Path) -> Result<Option<Identity>, DataDirError> {

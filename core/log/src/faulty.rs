@@ -38,6 +38,7 @@ struct Faults {
     space: Option<Space>,
     /// Bytes that may still be written before the disk is full.
     room: Option<u64>,
+    full_beyond_end: bool,
     holding: bool,
 }
 
@@ -84,6 +85,11 @@ impl FaultyFs {
     /// Writes fail with ENOSPC once `room` more bytes were written.
     pub fn fill_after(&self, room: u64) {
         self.faults.0.lock().room = Some(room);
+    }
+
+    /// Writes that would lengthen their file fail with ENOSPC: what a full disk does.
+    pub fn full_beyond_end(&self, full: bool) {
+        self.faults.0.lock().full_beyond_end = full;
     }
 
     /// The next sync fails with EIO.
@@ -253,6 +259,8 @@ impl FsFile for FaultyFile {
                 None
             } else if let Some(errno) = faults.fail_writes {
                 Some((errno, faults.short.min(total)))
+            } else if faults.full_beyond_end && position + total as u64 > self.file.len()? {
+                Some((ENOSPC, 0))
             } else if let Some(room) = faults.room {
                 let left = room.saturating_sub(total as u64);
                 faults.room = Some(left);

@@ -1,8 +1,12 @@
 //! `store.journal`: one group-committed journal for all partitions of a store.
 //!
-//! Layout: 16 bytes (`BUSLANEJ`, version u32, checksum u32), then frames ([`record`]). It is rewritten whole at each
-//! start, and when it has grown far beyond what it has to say: new file, sync, rename, sync of the folder. So a torn
-//! tail never stays in it, and what an earlier run could not sync is synced before this run answers anything.
+//! Layout: a block of 4 KiB (`BUSLANEJ`, version u32, checksum u32, then the spare area), then frames ([`record`]). It is
+//! rewritten whole at each start, and when it has grown far beyond what it has to say: new file, sync, rename, sync of
+//! the folder. So a torn tail never stays in it, and what an earlier run could not sync is synced before this run
+//! answers anything.
+//!
+//! The spare area is zeros, until the disk is full when a lost wholeness has to be written: its frame then goes there,
+//! over bytes that the file has already.
 
 pub(crate) mod record;
 mod replay;
@@ -25,7 +29,10 @@ use state::State;
 /// Version of the file's layout.
 pub(crate) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"BUSLANEJ";
-pub(crate) const HEAD_LEN: usize = 16;
+/// Bytes of magic, version and checksum.
+const TITLE_LEN: usize = 16;
+/// Where the frames start; the spare area lies between the title and here.
+pub(crate) const HEAD_LEN: usize = 4096;
 
 /// Records of a rewritten journal are cut into frames of about this many bytes.
 const REWRITE_FRAME: usize = 64 * 1024;
@@ -113,6 +120,8 @@ struct Shared {
     durable: u64,
     /// Rewrites so far: positions of different files do not compare.
     generation: u64,
+    /// Where the next frame of the spare area goes.
+    spare: usize,
     /// A thread is in `sync_data` without the lock.
     syncing: bool,
     /// Bytes of the content at the last rewrite.
@@ -133,8 +142,17 @@ impl Journal {
         let (file, len) = rewrite(syncs, &state)
             .map_err(|source| JournalError::Io { file: path.display().to_string(), source })?;
         replayed.state = state.clone();
-        let shared =
-            Shared { state, file, len, durable: len, generation: 0, syncing: false, live: len, failed: None };
+        let shared = Shared {
+            state,
+            file,
+            len,
+            durable: len,
+            generation: 0,
+            spare: TITLE_LEN,
+            syncing: false,
+            live: len,
+            failed: None,
+        };
         let journal =
             Journal { syncs: syncs.clone(), path, shared: Mutex::new(shared), synced: Condvar::new() };
         Ok((journal, replayed))
@@ -219,12 +237,49 @@ impl Journal {
             let reason = format!("write failed: {e}");
             // A full disk is no damage: once the half frame is cut off, a later write may go well.
             if e.kind() == io::ErrorKind::StorageFull && shared.file.set_len(shared.len).is_ok() {
+                self.put_spare(shared, records)?;
                 return Err(JournalFailed { file: self.path.display().to_string(), reason });
             }
             return Err(self.fail(shared, reason));
         }
         shared.len += frame.len() as u64;
         Ok(())
+    }
+
+    /// Writes what must never be forgotten where the file needs no more room, durably: this store would go on knowing
+    /// it, and the next start would not. When that fails too, nothing is answered any more.
+    fn put_spare(&self, shared: &mut Shared, records: &[Record]) -> Result<(), JournalFailed> {
+        let mut body = Vec::new();
+        records.iter().filter(|r| matches!(r, Record::NotWhole { .. })).for_each(|r| r.encode(&mut body));
+        if body.is_empty() {
+            return Ok(());
+        }
+        let mut frame = Vec::new();
+        put_frame(&mut frame, 0, &body);
+        if shared.spare + frame.len() > HEAD_LEN {
+            // What is no frame makes the next start call every copy not whole.
+            frame = vec![0xFF; HEAD_LEN - shared.spare];
+        }
+        let written = shared.file.write_all_at(&mut [IoSlice::new(&frame)], shared.spare as u64);
+        if let Err(e) = written.and_then(|()| self.syncs.file(SyncSite::JournalNotWhole, &*shared.file)) {
+            return Err(self.fail(shared, format!("a lost wholeness could not be written: {e}")));
+        }
+        shared.spare += frame.len();
+        Ok(())
+    }
+
+    /// After a sync of everything failed: what was written to the old file and not yet synced may be gone from it, so a
+    /// new one is written, with these facts.
+    pub(crate) fn renew(&self, records: &[Record]) -> Result<(), JournalFailed> {
+        let mut shared = self.shared.lock();
+        records.iter().for_each(|r| shared.state.apply(r));
+        while shared.syncing {
+            self.synced.wait(&mut shared);
+        }
+        if let Some(failed) = &shared.failed {
+            return Err(failed.clone());
+        }
+        self.rewrite_now(&mut shared)
     }
 
     fn fail(&self, shared: &mut Shared, reason: String) -> JournalFailed {
@@ -238,8 +293,13 @@ impl Journal {
         if shared.len < REWRITE_ABOVE || shared.len < GROWTH * shared.live {
             return Ok(());
         }
+        self.rewrite_now(shared)
+    }
+
+    fn rewrite_now(&self, shared: &mut Shared) -> Result<(), JournalFailed> {
         match rewrite(&self.syncs, &shared.state) {
             Ok((file, len)) => {
+                shared.spare = TITLE_LEN;
                 shared.file = file;
                 shared.len = len;
                 shared.durable = len;
@@ -279,6 +339,7 @@ fn encode(state: &State) -> Vec<u8> {
     bytes.extend_from_slice(&FORMAT.to_be_bytes());
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_be_bytes());
+    bytes.resize(HEAD_LEN, 0);
     let mut body = Vec::new();
     let mut frames = Vec::new();
     for record in state.records() {

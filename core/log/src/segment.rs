@@ -128,6 +128,9 @@ pub(crate) struct Tail {
     pub(crate) noted_position: u64,
     /// The files' entries, and the checkpoints written before the first sync, are durable.
     pub(crate) entries_durable: bool,
+    /// Checkpoints written, and how many of them are durable.
+    pub(crate) checkpoints: u64,
+    pub(crate) checkpoints_synced: u64,
     /// In the store's list of what the next round syncs.
     pub(crate) listed: bool,
     /// The file was cut since the last sync.
@@ -188,6 +191,8 @@ impl Segment {
                 synced_position: parts.end_position,
                 noted_position: parts.end_position,
                 entries_durable: sealed,
+                checkpoints: 0,
+                checkpoints_synced: 0,
                 listed: false,
                 cut_unsynced: false,
                 cuts: 0,
@@ -306,6 +311,14 @@ impl Segment {
                 }
             })
         })
+    }
+
+    /// Gives up a copy that is written to; what the journal says of it is the caller's.
+    pub(crate) fn give_up(&self, reason: &str) {
+        let mut tail = self.tail.lock();
+        if matches!(tail.phase, Phase::Open | Phase::Recovered) {
+            tail.phase = Phase::Failed(reason.into());
+        }
     }
 
     /// Gives the copy up: it takes nothing more until a recovery. With `may_miss`, something acknowledged may be gone

@@ -598,9 +598,7 @@ impl Store {
         let targets: Vec<_> = segments.iter().filter_map(|s| Some((s, s.sync_target().ok()?))).collect();
         // Survives the power cut: what the marker vouches for.
         if let Err(e) = shared.syncs.everything(SyncSite::CleanStopEverything) {
-            targets.iter().for_each(|(segment, _)| {
-                segment.sync_failed(&e);
-            });
+            shared.doubt_everything(&e);
             return Err(io_error(e));
         }
         let mut records: Vec<Record> =
@@ -623,6 +621,21 @@ impl Shared {
             self.journal.write(&[Record::Forgotten { segment: *segment }])?;
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    /// A sync of everything failed: whatever was written since its last sync, in this run or before, may be gone without
+    /// any later sync noticing. Every copy in use is given up, and no unsealed one is whole any more, durably.
+    pub(crate) fn doubt_everything(&self, error: &io::Error) {
+        let segments: Vec<Arc<Segment>> = self.segments.lock().values().cloned().collect();
+        segments.iter().for_each(|s| s.give_up(&format!("sync failed: {error}")));
+        let records: Vec<Record> = self.journal.with(|s| {
+            let unsealed = s.copies.iter().filter(|(_, copy)| !copy.sealed);
+            unsealed.map(|(segment, _)| Record::NotWhole { segment: *segment }).collect()
+        });
+        // When that fails too, the store answers nothing any more.
+        let _ = self.journal.renew(&records);
     }
 }
 

@@ -157,12 +157,11 @@ impl Shared {
                         report.synced += usize::from(!target.done);
                         records.extend(segment.recovery_point(segment.synced_to(target)));
                     }
-                    Err(e) if !target.done => {
-                        segment.sync_failed(e);
-                        report.failed += 1;
-                    }
-                    Err(_) => {}
+                    Err(_) => report.failed += usize::from(!target.done),
                 }
+            }
+            if let Err(e) = &result {
+                self.doubt_everything(e);
             }
         } else {
             let (done, rest): (Vec<_>, Vec<_>) = targets.into_iter().partition(|(_, target)| target.done);

@@ -8,7 +8,7 @@ use crate::layout;
 
 use super::record::{BadFrame, Record, frame_at};
 use super::state::State;
-use super::{FORMAT, HEAD_LEN, JournalError, MAGIC};
+use super::{FORMAT, HEAD_LEN, JournalError, MAGIC, TITLE_LEN};
 
 /// A torn tail that was dropped.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Replayed {
     pub(crate) clean: bool,
     /// Boot id of that run.
     pub(crate) last_boot_id: String,
+    /// The spare area holds something that is no frame: every copy counts as not whole.
+    pub(crate) spare_damaged: bool,
 }
 
 /// Reads the journal of a data folder. A missing one is an empty state, unless there are segments.
@@ -73,7 +75,7 @@ pub(crate) fn parse(name: &str, bytes: &[u8], boot_id: Option<&str>) -> Result<R
     let Some(head) = bytes.first_chunk::<HEAD_LEN>() else {
         return Err(corrupt(0, "it is shorter than its head"));
     };
-    if &head[..8] != MAGIC || crc32c::crc32c(&head[..12]).to_be_bytes() != head[12..] {
+    if &head[..8] != MAGIC || crc32c::crc32c(&head[..12]).to_be_bytes() != head[12..TITLE_LEN] {
         return Err(corrupt(0, "this is not the head of a store journal"));
     }
     let found = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
@@ -110,12 +112,32 @@ pub(crate) fn parse(name: &str, bytes: &[u8], boot_id: Option<&str>) -> Result<R
     if durable > bytes.len() as u64 {
         return Err(corrupt(bytes.len(), "it ends before what was made durable"));
     }
+    read_spare(&mut replayed, &head[TITLE_LEN..]);
     if replayed.state.incarnation == 0 {
         return Err(corrupt(HEAD_LEN, "it does not say which run wrote it"));
     }
     replayed.clean = replayed.state.clean;
     replayed.last_boot_id.clone_from(&replayed.state.boot_id);
     Ok(replayed)
+}
+
+/// Takes in what was written when the disk was full. Only ever a lost wholeness, so that order does not matter; and what
+/// is no frame (a crash stopped the write, or there was no room) may have been about any copy.
+fn read_spare(replayed: &mut Replayed, spare: &[u8]) {
+    let mut position = 0;
+    while spare[position..].iter().any(|byte| *byte != 0) {
+        let Ok((_, mut records, size)) = frame_at(&spare[position..]) else {
+            replayed.spare_damaged = true;
+            replayed.state.copies.values_mut().for_each(|copy| copy.whole = false);
+            return;
+        };
+        while !records.is_empty() {
+            let Ok(record) = Record::decode(&mut records) else { break };
+            replayed.state.apply(&record);
+            replayed.records.push(((TITLE_LEN + position) as u64, record));
+        }
+        position += size;
+    }
 }
 
 /// Ok when the bad frame at `position` can be the tail of an unclean stop; else what speaks against it.

@@ -75,12 +75,18 @@ fn a_flipped_bit_is_never_taken_for_something_else() {
     let dir = tempfile::tempdir().unwrap();
     let [_, first, _] = written(dir.path());
     let bytes = std::fs::read(path(dir.path())).unwrap();
-    for (boot, bit) in
-        ["boot 1", "boot 2"].into_iter().flat_map(|b| (0..bytes.len() * 8).map(move |i| (b, i)))
-    {
+    // The spare area is large and all alike: every 101st bit of it.
+    let spare = TITLE_LEN * 8..HEAD_LEN * 8;
+    let bits = || (0..bytes.len() * 8).filter(|bit| !spare.contains(bit) || bit % 101 == 0);
+    for (boot, bit) in ["boot 1", "boot 2"].into_iter().flat_map(|b| bits().map(move |bit| (b, bit))) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         match replay::parse("j", &flipped, Some(boot)) {
+            Ok(replayed) if (TITLE_LEN..HEAD_LEN).contains(&(bit / 8)) => {
+                assert!(replayed.spare_damaged, "bit {bit} of the spare area");
+                assert!(replayed.state.copies.values().all(|c| !c.whole), "bit {bit} of the spare area");
+                assert_eq!(replayed.state.promises[&partition(2)], LeaderEpoch(6));
+            }
             // Only the last frame, which nothing vouches for, may be given up.
             Ok(replayed) => {
                 assert!(bit / 8 >= first as usize, "bit {bit} with {boot}");
@@ -161,6 +167,43 @@ fn a_failed_sync_ends_the_journal() {
     assert!(journal.commit(SyncSite::JournalPromise, &[promise(1, 1)]).is_err());
     let error = journal.commit(SyncSite::JournalPromise, &[promise(1, 2)]).unwrap_err().to_string();
     assert!(error.contains("store.journal: sync failed"), "{error}");
+}
+
+#[test]
+fn a_lost_wholeness_is_written_though_the_disk_is_full() {
+    use crate::faulty::FaultyFs;
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::new(Arc::new(Disk));
+    let syncs = Syncs { fs: Arc::new(fs.clone()), root: dir.path().to_owned(), skip: None };
+    let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
+    let segment = |n| SegmentRef { partition: partition(n), segment: SegmentId(1) };
+    for n in 0..200 {
+        let copy = CopyState::new(0, LeaderEpoch(1), Durability::Replicated);
+        journal.write(&[Record::Copy { segment: segment(n), copy }]).unwrap();
+    }
+    // Every write beyond the end of the file fails, those within it do not.
+    fs.full_beyond_end(true);
+    let not_whole =
+        |n| journal.commit(SyncSite::JournalNotWhole, &[Record::NotWhole { segment: segment(n) }]);
+    assert!(not_whole(3).is_err(), "not in the journal proper");
+    assert!(journal.commit(SyncSite::JournalPromise, &[promise(1, 9)]).is_err());
+    not_whole(5).unwrap_err();
+    fs.full_beyond_end(false);
+    journal.commit(SyncSite::JournalPromise, &[promise(2, 7)]).unwrap();
+    let replayed = replay(&Disk, dir.path(), "boot 1").unwrap();
+    let lost: Vec<i32> =
+        replayed.state.copies.iter().filter(|(_, c)| !c.whole).map(|(s, _)| s.partition.partition).collect();
+    assert_eq!(lost, [3, 5]);
+    assert_eq!(replayed.state.promises.keys().map(|p| p.partition).collect::<Vec<_>>(), [2]);
+    // Without room in the spare area, every copy is called not whole.
+    fs.full_beyond_end(true);
+    (0..150).for_each(|n| not_whole(n).unwrap_err().to_string().clear());
+    let replayed = replay(&Disk, dir.path(), "boot 1").unwrap();
+    assert!(replayed.state.copies.values().all(|c| !c.whole));
+    fs.full_beyond_end(false);
+    drop(journal);
+    let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
+    assert!(journal.with(|s| s.copies.len() == 200 && s.copies.values().all(|c| !c.whole)));
 }
 
 #[test]

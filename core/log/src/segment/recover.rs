@@ -11,7 +11,7 @@ use buslane_wire::batch::{BatchHeader, HEADER_LEN};
 use buslane_wire::ids::{LeaderEpoch, SegmentRef};
 
 use super::{CopyReport, Corrupt, Phase, Segment};
-use crate::fs::{FsFile, read_exact_at};
+use crate::fs::{FsFile, OpenMode, read_exact_at};
 use crate::index::Entry;
 use crate::journal::JournalFailed;
 use crate::journal::record::{CopyState, Record};
@@ -147,6 +147,7 @@ impl Segment {
             // A sync may have failed here: then these pages count as clean, are not on the disk, and no later sync
             // would write them. Written once more, they are dirty again.
             rewrite(&*log, copy.synced_position, end.position).map_err(io_error)?;
+            self.rewrite_checkpoints()?;
         }
         *self.pinned.lock() = Some(log);
         let mut tail = self.tail.lock();
@@ -162,11 +163,25 @@ impl Segment {
         tail.synced_position = copy.synced_position;
         tail.noted_position = copy.synced_position;
         tail.entries_durable = false;
+        // Those of an earlier run: nobody knows what became of them.
+        tail.checkpoints += 1;
         tail.cut_unsynced = cut.is_some();
         tail.cuts += 1;
         tail.ring.clear();
         self.list_dirty(&mut tail);
         Ok(cut)
+    }
+
+    /// As for the log: a hole that a power cut tears would hide the checkpoints behind it.
+    fn rewrite_checkpoints(&self) -> Result<(), RecoverError> {
+        let written = || -> io::Result<()> {
+            let file = match self.store.syncs.fs.open(&self.path(Part::Producers), OpenMode::ReadWrite) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                result => result?,
+            };
+            rewrite(&*file, 0, file.len()?)
+        };
+        written().map_err(|source| RecoverError::Io { file: self.file_name(Part::Producers), source })
     }
 
     /// What the journal knows of the copy. Nothing: its record was lost in a machine crash, so anything may be missing

@@ -88,8 +88,7 @@ impl Segment {
         // Survives the power cut: everything below the end, which the chain will count on. Done even where a sync
         // went before, as long as anything was written since.
         self.sync_at(SyncSite::SealData)?;
-        let producers = self.sync_producers();
-        producers.map_err(|e| SealError::Sync(self.sync_failed(&e)))?;
+        self.sync_producers().map_err(|e| SealError::Sync(self.sync_failed(&e)))?;
         let sealed = {
             let mut tail = self.tail.lock();
             tail.phase = Phase::Sealed;
@@ -126,18 +125,27 @@ impl Segment {
         }
         let _writer = self.writer.lock();
         self.check_writable()?;
-        let written = || -> io::Result<()> {
-            let path = self.path(Part::Producers);
-            let file = self.store.syncs.fs.open(&path, OpenMode::OpenOrCreate)?;
+        let path = self.path(Part::Producers);
+        let fs = &self.store.syncs.fs;
+        let (file, made) = match fs.open(&path, OpenMode::ReadWrite) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (fs.open(&path, OpenMode::CreateNew), true),
+            result => (result, false),
+        };
+        let written = file.and_then(|file| {
             let (_, end) = producers::frames(&*file)?;
             // A torn frame of an earlier run goes, so that what follows can be found.
             if file.len()? > end {
                 file.set_len(end)?;
             }
-            producers::append(&*file, end, end_offset, payload)?;
-            Ok(())
-        };
-        written().map_err(io_error)
+            producers::append(&*file, end, end_offset, payload)
+        });
+        {
+            let mut tail = self.tail.lock();
+            tail.checkpoints += 1;
+            // A name that the syncs so far did not see: the next one goes for the folder, too.
+            tail.entries_durable &= !made;
+        }
+        written.map(|_| ()).map_err(io_error)
     }
 
     /// The newest good checkpoint at or below `end_offset`, and its own offset. `None` where there is none (any more):

@@ -61,6 +61,7 @@ impl Segment {
         Ok(SyncTarget {
             target: Synced { end_offset: tail.end_offset, position: tail.end_position },
             entries_durable: tail.entries_durable,
+            checkpoints: tail.checkpoints,
             done: tail.phase == Phase::Deleted
                 || (tail.entries_durable && !tail.cut_unsynced && tail.synced_position == tail.end_position),
             cuts: tail.cuts,
@@ -70,7 +71,8 @@ impl Segment {
     /// A sync that started at `before` went well.
     pub(crate) fn synced_to(&self, before: &SyncTarget) -> Synced {
         let mut tail = self.tail.lock();
-        tail.entries_durable = true;
+        // A checkpoint since then may have made a new file.
+        tail.entries_durable |= tail.checkpoints == before.checkpoints;
         if tail.cuts == before.cuts {
             tail.cut_unsynced = false;
             if tail.synced_position < before.target.position {
@@ -99,13 +101,24 @@ impl Segment {
         self.store.sync_folder(&layout::topic_dir(root, partition.topic), SyncSite::TopicEntry)
     }
 
-    /// Makes the producer checkpoints durable, where there are any.
+    /// Makes the producer checkpoints durable, where some are not.
     pub(super) fn sync_producers(&self) -> io::Result<()> {
+        let written = {
+            let tail = self.tail.lock();
+            if tail.checkpoints == tail.checkpoints_synced {
+                return Ok(());
+            }
+            tail.checkpoints
+        };
         match self.store.syncs.fs.open(&self.path(Part::Producers), OpenMode::ReadWrite) {
-            Ok(file) => self.store.syncs.file(SyncSite::ProducersData, &*file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
+            // Survives the power cut: what the producers sent last.
+            Ok(file) => self.store.syncs.file(SyncSite::ProducersData, &*file)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
+        let mut tail = self.tail.lock();
+        tail.checkpoints_synced = tail.checkpoints_synced.max(written);
+        Ok(())
     }
 }
 
@@ -113,6 +126,8 @@ impl Segment {
 pub(crate) struct SyncTarget {
     pub(crate) target: Synced,
     pub(crate) entries_durable: bool,
+    /// Written so far.
+    pub(crate) checkpoints: u64,
     /// Nothing is left to sync.
     pub(crate) done: bool,
     pub(crate) cuts: u64,

@@ -63,7 +63,8 @@ impl Segment {
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let view = self.view()?;
         // Every batch before the last entry whose running maximum is still below has only earlier records.
-        let mut batches = self.batches(&view, |e: &Entry| e.max_before < timestamp || e.offset <= from_offset)?;
+        let mut batches =
+            self.batches(&view, |e: &Entry| e.max_before < timestamp || e.offset <= from_offset)?;
         while let Some((position, header)) = batches.next()? {
             if header.base_offset >= below_offset {
                 break;
@@ -71,7 +72,9 @@ impl Segment {
             if header.next_offset() <= from_offset || header.max_timestamp < timestamp {
                 continue;
             }
-            let found = self.in_batch(&view, position, &header, from_offset, |t, best| t >= timestamp && best.is_none())?;
+            let found = self.in_batch(&view, position, &header, from_offset, |t, best| {
+                t >= timestamp && best.is_none()
+            })?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -88,7 +91,11 @@ impl Segment {
         self.named(self.find_max_timestamp(from_offset, below_offset))
     }
 
-    fn find_max_timestamp(&self, from_offset: i64, below_offset: i64) -> Result<Option<TimestampedOffset>, ReadError> {
+    fn find_max_timestamp(
+        &self,
+        from_offset: i64,
+        below_offset: i64,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
         let view = self.view()?;
         let mut best: Option<(u64, buslane_wire::batch::BatchHeader)> = None;
         let mut batches = self.batches(&view, |e: &Entry| e.offset <= from_offset)?;
@@ -96,7 +103,9 @@ impl Segment {
             if header.base_offset >= below_offset {
                 break;
             }
-            if header.next_offset() > from_offset && best.is_none_or(|(_, b)| header.max_timestamp > b.max_timestamp) {
+            if header.next_offset() > from_offset
+                && best.is_none_or(|(_, b)| header.max_timestamp > b.max_timestamp)
+            {
                 best = Some((position, header));
             }
         }
