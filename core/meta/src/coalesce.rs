@@ -43,7 +43,12 @@ pub(crate) async fn propose(
         return Ok(Outcomes::new());
     }
     let (reply, answer) = oneshot::channel();
-    if queue.send(Waiting { commands, reply }).await.is_err() {
+    // At the first poll where there is room; a `send` alone may let other tasks go first.
+    let queued = match queue.try_send(Waiting { commands, reply }) {
+        Err(mpsc::error::TrySendError::Full(waiting)) => queue.send(waiting).await.is_ok(),
+        other => other.is_ok(),
+    };
+    if !queued {
         return Err(ProposeError::Stopped);
     }
     // The queue ends when its last sender goes; this one is done with it.
@@ -69,7 +74,8 @@ impl Batch {
     pub(crate) fn answer(self, outcome: Result<Outcomes, ProposeError>) {
         match outcome {
             Ok(outcomes) => {
-                assert_eq!(outcomes.len(), self.commands.len(), "one outcome for each command");
+                let asked: usize = self.replies.iter().map(|(count, _)| count).sum();
+                assert_eq!(outcomes.len(), asked, "one outcome for each command");
                 let mut outcomes = outcomes.into_iter();
                 for (count, reply) in self.replies {
                     let _ = reply.send(Ok(outcomes.by_ref().take(count).collect()));

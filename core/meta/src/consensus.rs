@@ -61,8 +61,8 @@ pub type Proposing<'a> = Pin<Box<dyn Future<Output = Result<Outcomes, ProposeErr
 ///   before it made. Proposals of many callers share one entry and one sync; a lone one waits for nobody.
 /// * [`Image::version`] never falls.
 pub trait Consensus: Send + Sync + 'static {
-    /// Proposes commands. Once it was polled, dropping the future does not take the proposal back. No commands, no
-    /// outcomes: nothing is proposed.
+    /// Proposes commands. They are queued at the first poll, and dropping the future does not take them back (while the
+    /// queue is full they wait for room, and dropping it does). No commands, no outcomes: nothing is proposed.
     fn propose(&self, commands: Vec<Command>) -> Proposing<'_>;
 
     /// The image as of the newest applied entry.

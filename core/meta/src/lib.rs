@@ -2,7 +2,7 @@
 //!
 //! Owns who owns a partition, in which epoch, and the chain of its segments; never sees a record. Start at [`Image`],
 //! [`Command`] and [`apply`], which are pure; [`MetaLog`] makes entries durable on the file-system seam; [`Consensus`]
-//! is what the broker proposes to, with [`LocalConsensus`] behind it.
+//! is what the broker proposes to, with [`RaftConsensus`] behind it, or [`LocalConsensus`] without Raft.
 //! Deliberately absent: heartbeats, the choice of owners and stores (the controller's, in the broker), any clock.
 //!
 //! Source: design/core.md, "Identity and epochs", "Metadata", "Invariants".
@@ -10,15 +10,20 @@
 mod apply;
 mod coalesce;
 mod command;
+#[cfg(test)]
+mod conformance;
 mod consensus;
 pub mod encoding;
 mod epochs;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod gate_fs;
 mod image;
 mod local;
 mod meta_log;
 mod partition;
+mod raft;
 mod refused;
 mod replay;
 mod snapshot_policy;
@@ -31,4 +36,5 @@ pub use image::{Image, NodeImage, NodeState, TopicImage};
 pub use local::{LocalConsensus, LocalState};
 pub use meta_log::{MetaLog, MetaLogError, MetaSyncSite};
 pub use partition::{Loss, PartitionImage, SegmentImage, SegmentStatus};
+pub use raft::{RaftConsensus, StartError};
 pub use refused::{ChainMismatch, Counted, Refused};

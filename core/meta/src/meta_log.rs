@@ -27,7 +27,7 @@ use buslane_log::fs::{Fs, FsFile, OpenMode, read_exact_at};
 use self::frame::{
     FRAME_HEAD, HEAD, PAYLOAD_MAX, file_head, frame_at, frame_follows, frame_head, version_of,
 };
-pub use self::record::{LogEntry, LogPosition, Payload, Record, Vote, Voters};
+pub use self::record::{LogEntry, LogPosition, Member, Payload, Record, Vote, Voters};
 pub use self::snapshot::{Snapshot, SnapshotFile};
 pub use self::sync_site::MetaSyncSite;
 use self::sync_site::Syncs;

@@ -1,155 +1,148 @@
-//! The consensus library's log: the entries in memory, their durability on the log's thread.
+//! openraft's log on our [`MetaLog`](crate::MetaLog): entries in memory to read, the log's thread to write.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::ops::{Bound, RangeBounds};
+use std::io;
+use std::ops::RangeBounds;
+use std::path::Path;
 use std::sync::Arc;
 
 use buslane_wire::ids::NodeId;
-use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
-use openraft::{Entry, LogId, OptionalSend, RaftLogReader, StorageIOError};
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{LogId, LogState, OptionalSend, RaftLogReader, StorageIOError, Vote};
 use parking_lot::Mutex;
 
-use super::log_thread::LogThread;
-use super::types::{StorageError, TypeConfig, log_id, position, raft_entry, raft_vote, stored_entry, vote_of};
-use crate::meta_log::{LogEntry, LogPosition, Record, Replay, Vote};
+use super::log_thread::{Done, LogThread, Write};
+use super::types::{Entry, StorageError, Types, loaded, loaded_vote, log_id, position, stored, stored_vote};
+use crate::meta_log::{MetaLogError, Record, Replay};
 
-/// Vote and entries, as appended; the newest ones may not be durable yet.
 #[derive(Debug, Default)]
-struct Memory {
-    vote: Option<Vote>,
-    purged: Option<LogPosition>,
-    /// Without gaps, from the one after `purged` on.
-    entries: VecDeque<LogEntry>,
+struct Entries {
+    by_index: BTreeMap<u64, Entry>,
+    purged: Option<LogId<NodeId>>,
 }
 
-impl Memory {
-    /// Those of the entries with an index in the range that are there.
-    fn range(&self, range: &impl RangeBounds<u64>) -> Vec<Entry<TypeConfig>> {
-        let Some(first) = self.entries.front().map(|e| e.at.index) else { return Vec::new() };
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        let at = |index: u64| usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX);
-        let end = at(end).min(self.entries.len());
-        let start = at(start).min(end);
-        self.entries.range(start..end).map(raft_entry).collect()
-    }
-
-    /// Drops the entries up to one, inclusive.
-    fn purge(&mut self, upto: LogPosition) {
-        while self.entries.front().is_some_and(|e| e.at.index <= upto.index) {
-            self.entries.pop_front();
-        }
-        self.purged = self.purged.max(Some(upto));
-    }
-}
-
-/// Reads entries; for whoever replicates.
+/// Reads entries. They are all in memory: a snapshot bounds how many there are.
 #[derive(Clone, Debug)]
-pub(crate) struct LogReader(Arc<Mutex<Memory>>);
+pub(super) struct LogReader {
+    entries: Arc<Mutex<Entries>>,
+}
 
-/// See the module's head.
-pub(crate) struct LogStore {
-    memory: Arc<Mutex<Memory>>,
+impl RaftLogReader<Types> for LogReader {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<Entry>, StorageError> {
+        Ok(self.entries.lock().by_index.range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+}
+
+/// The log.
+#[derive(Debug)]
+pub(super) struct LogStore {
+    reader: LogReader,
+    vote: Option<Vote<NodeId>>,
     thread: LogThread,
 }
 
 impl LogStore {
-    /// Of what was found at the opening.
-    pub(crate) fn new(replay: &mut Replay, thread: LogThread) -> LogStore {
-        let memory = Memory {
-            vote: replay.vote,
-            purged: replay.purged,
-            entries: std::mem::take(&mut replay.entries).into(),
-        };
-        LogStore { memory: Arc::new(Mutex::new(memory)), thread }
+    /// The log as it was found.
+    pub(super) fn new(
+        replay: Replay,
+        me: NodeId,
+        folder: &Path,
+        thread: LogThread,
+    ) -> Result<LogStore, MetaLogError> {
+        let mut entries = Entries { purged: replay.purged.map(log_id), ..Entries::default() };
+        for entry in replay.entries {
+            entries.by_index.insert(entry.at.index, loaded(entry, folder)?);
+        }
+        let vote = replay.vote.map(|mut vote| {
+            // openraft would go on as the leader of the term that this node led before. But an entry of that term may
+            // have reached a follower and, torn here, not this disk; another one would take its place under the same
+            // term and index. A vote that no quorum gave makes it stand for election, in a new term.
+            vote.committed &= vote.node != me;
+            loaded_vote(vote)
+        });
+        Ok(LogStore { reader: LogReader { entries: Arc::new(Mutex::new(entries)) }, vote, thread })
+    }
+
+    /// True for a log that never held anything.
+    pub(super) fn is_pristine(&self) -> bool {
+        let entries = self.reader.entries.lock();
+        entries.by_index.is_empty() && entries.purged.is_none() && self.vote.is_none()
     }
 }
 
-impl RaftLogReader<TypeConfig> for LogReader {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
-        range: RB,
-    ) -> Result<Vec<Entry<TypeConfig>>, StorageError> {
-        Ok(self.0.lock().range(&range))
+        range: R,
+    ) -> Result<Vec<Entry>, StorageError> {
+        self.reader.try_get_log_entries(range).await
     }
 }
 
-impl RaftLogReader<TypeConfig> for LogStore {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
-        &mut self,
-        range: RB,
-    ) -> Result<Vec<Entry<TypeConfig>>, StorageError> {
-        Ok(self.memory.lock().range(&range))
-    }
+fn write_failed(error: io::Error) -> StorageError {
+    StorageIOError::write_logs(&error).into()
 }
 
-impl RaftLogStorage<TypeConfig> for LogStore {
+impl RaftLogStorage<Types> for LogStore {
     type LogReader = LogReader;
 
-    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
-        let memory = self.memory.lock();
-        let last = memory.entries.back().map(|e| e.at).or(memory.purged);
-        Ok(LogState { last_purged_log_id: memory.purged.map(log_id), last_log_id: last.map(log_id) })
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
+        let entries = self.reader.entries.lock();
+        let last = entries.by_index.last_key_value().map(|(_, entry)| entry.log_id);
+        Ok(LogState { last_purged_log_id: entries.purged, last_log_id: last.or(entries.purged) })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
-        LogReader(self.memory.clone())
+        self.reader.clone()
     }
 
-    async fn save_vote(&mut self, vote: &openraft::Vote<NodeId>) -> Result<(), StorageError> {
-        let vote = vote_of(vote);
-        // Memory first, so that a purge which follows keeps it; nobody reads it there before this returns.
-        self.memory.lock().vote = Some(vote);
-        self.thread.records(vec![Record::Vote(vote)]).await.map_err(|e| StorageIOError::write_vote(&e))?;
+    async fn save_vote(&mut self, vote: &Vote<NodeId>) -> Result<(), StorageError> {
+        let record = Record::Vote(stored_vote(vote));
+        let written = self.thread.write(|done| Write::Append(vec![record], done)).await;
+        written.map_err(|e| StorageIOError::write_vote(&e))?;
+        self.vote = Some(*vote);
         Ok(())
     }
 
-    async fn read_vote(&mut self) -> Result<Option<openraft::Vote<NodeId>>, StorageError> {
-        Ok(self.memory.lock().vote.map(raft_vote))
+    async fn read_vote(&mut self) -> Result<Option<Vote<NodeId>>, StorageError> {
+        Ok(self.vote)
     }
 
-    async fn append<I>(
-        &mut self,
-        entries: I,
-        callback: LogFlushed<TypeConfig>,
-    ) -> Result<(), StorageError>
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<Types>) -> Result<(), StorageError>
     where
-        I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
+        I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<LogEntry> = entries.into_iter().map(stored_entry).collect();
-        self.memory.lock().entries.extend(entries.iter().cloned());
-        self.thread.entries(entries.into_iter().map(Record::Entry).collect(), callback);
+        let mut records = Vec::new();
+        {
+            let mut held = self.reader.entries.lock();
+            for entry in entries {
+                records.push(Record::Entry(stored(&entry)));
+                held.by_index.insert(entry.log_id.index, entry);
+            }
+        }
+        self.thread.send(Write::Append(records, Done::Flushed(callback)));
         Ok(())
     }
 
     async fn truncate(&mut self, from: LogId<NodeId>) -> Result<(), StorageError> {
-        self.memory.lock().entries.retain(|e| e.at.index < from.index);
-        let records = vec![Record::Truncate(from.index)];
-        self.thread.records(records).await.map_err(|e| StorageIOError::write_logs(&e))?;
-        Ok(())
+        self.reader.entries.lock().by_index.split_off(&from.index);
+        let record = Record::Truncate(from.index);
+        self.thread.write(|done| Write::Append(vec![record], done)).await.map_err(write_failed)
     }
 
     async fn purge(&mut self, upto: LogId<NodeId>) -> Result<(), StorageError> {
-        let upto = position(&upto);
-        // What is in memory was given to the thread before this purge, so the new file holds nothing that is not
-        // durable elsewhere, and misses nothing.
-        let kept = {
-            let mut memory = self.memory.lock();
-            memory.purge(upto);
-            let entries = memory.entries.iter().cloned().map(Record::Entry);
-            memory.vote.map(Record::Vote).into_iter().chain(entries).collect()
-        };
-        self.thread.purge(upto, kept).await.map_err(|e| StorageIOError::write_logs(&e))?;
-        Ok(())
+        let mut kept: Vec<Record> = self.vote.iter().map(|v| Record::Vote(stored_vote(v))).collect();
+        {
+            let mut held = self.reader.entries.lock();
+            held.by_index = held.by_index.split_off(&(upto.index + 1));
+            held.purged = Some(upto);
+            kept.extend(held.by_index.values().map(|entry| Record::Entry(stored(entry))));
+        }
+        self.thread.write(|done| Write::Purge(position(&upto), kept, done)).await.map_err(write_failed)
     }
 }
