@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use buslane_log::disk::{Disk, boot_id};
 use buslane_log::fs::Fs;
 use buslane_log::{DataDir, Identity, SpaceState, Store, StoreOptions, Syncer, SyncerOptions, Wanted};
-use buslane_meta::{Command, Consensus, Event, Image, LocalConsensus, NodeImage, Refused, TopicImage};
+use buslane_meta::{Command, Consensus, Event, Image, NodeImage, RaftConsensus, Refused, TopicImage};
 use buslane_partition::Phase;
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
@@ -100,7 +100,7 @@ pub struct Node {
     pub producer_ids: ProducerIds,
     /// Where tasks and blocking work run.
     pub runtime: tokio::runtime::Handle,
-    local: Arc<LocalConsensus>,
+    raft: Arc<RaftConsensus>,
     syncer: Mutex<Option<Syncer>>,
     writable: AtomicBool,
     stopping: AtomicBool,
@@ -138,8 +138,8 @@ impl Node {
             }
         })
         .context("cannot start the threads that sync")?;
-        let local = LocalConsensus::open(fs, &settings.data)?;
-        let consensus: Arc<dyn Consensus> = local.clone();
+        let raft = RaftConsensus::open(fs, &settings.data, identity.node_id).await?;
+        let consensus: Arc<dyn Consensus> = raft.clone();
         let id = identity.node_id;
         let context = Arc::new(Context {
             me: id,
@@ -167,7 +167,7 @@ impl Node {
             sessions: FetchSessions::default(),
             producer_ids: ProducerIds::default(),
             runtime,
-            local,
+            raft,
             syncer: Mutex::new(Some(syncer)),
             writable: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
@@ -425,10 +425,10 @@ impl Node {
             leaving.spawn(async move { partition.step_down().await });
         }
         while leaving.join_next().await.is_some() {}
+        self.raft.stop().await;
         let node = self.clone();
         self.runtime
             .spawn_blocking(move || {
-                node.local.stop();
                 if let Some(syncer) = node.syncer.lock().take() {
                     syncer.stop();
                 }
