@@ -135,6 +135,7 @@ def main() -> int:
         print(f"again: scripts/crash-loop {arguments.rounds} --seed {arguments.seed}")
         return 1
     finally:
+        broker.kill()  # also when interrupted; after a clean stop there is nothing to kill
         ALL["java"].close()
     acknowledged = {name: sum(t.count for t in loop.told if t.name.startswith(name)) for name in ("librdkafka", "java")}
     broker.remove()
