@@ -122,6 +122,11 @@ impl SimFs {
         self.disk.lock().faults.sync_fails_after = Some((after, lost));
     }
 
+    /// Faults that came about in this process.
+    pub fn faults_hit(&self) -> u64 {
+        self.disk.lock().faults.hits
+    }
+
     /// Faults that were asked for and did not come about yet are taken back.
     pub fn heal(&self) {
         let faults = &mut self.disk.lock().faults;

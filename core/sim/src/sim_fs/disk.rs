@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 
-use super::faults::{self, ENOSPC, Faults};
+use super::faults::{self, ENOSPC, Faults, LostPages};
 use super::inode::{DirNode, Dirty, EntryChange, FileNode, InodeId, Node};
 use super::trace::{Op, Trace};
 use crate::rng::Rng;
@@ -211,8 +211,16 @@ impl Disk {
         self.dir(path)?;
         let step = self.step(Op::SyncEverything, path, 0, 0)?;
         if let Some(lost) = self.faults.sync() {
-            for file in self.files.values_mut() {
-                lost.hit(file);
+            // Some of the files could not be written. The file system reports it here, and each file once to its own.
+            // Reads still show the bytes: a file that turns back under a process which writes on behind the gap is
+            // damage that no journal explains away.
+            let lost = if lost == LostPages::Kept { lost } else { LostPages::Clean };
+            let mut rng = Rng::new(self.faults.operations);
+            for file in self.files.values_mut().filter(|file| !file.dirty.is_empty()) {
+                if rng.chance(1, 2) {
+                    lost.hit(file);
+                    file.write_back_failed = true;
+                }
             }
             return Err(faults::eio());
         }
@@ -295,7 +303,11 @@ impl Disk {
             return Err(faults::eio());
         }
         step.done()?;
-        self.file(inode).make_durable();
+        let file = self.file(inode);
+        if std::mem::take(&mut file.write_back_failed) {
+            return Err(faults::eio());
+        }
+        file.make_durable();
         Ok(())
     }
 
@@ -318,6 +330,8 @@ impl Disk {
         self.faults.end_process();
         for file in self.files.values_mut() {
             file.handles = 0;
+            // A new handle hears of what no old one was told (Linux 4.14); the process that would hear it starts over.
+            file.write_back_failed = false;
         }
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Faults {
     pub(super) write_fails: Option<WriteFault>,
     pub(super) sync_fails_after: Option<(u64, LostPages)>,
     pub(super) short_reads: Option<Rng>,
+    /// Faults that came about in this process.
+    pub(super) hits: u64,
     pub(super) capacity_bytes: u64,
 }
 
@@ -82,6 +84,7 @@ impl Default for Faults {
             write_fails: None,
             sync_fails_after: None,
             short_reads: None,
+            hits: 0,
             capacity_bytes: 1 << 40,
         }
     }
@@ -104,7 +107,9 @@ fn due(after: &mut Option<u64>) -> bool {
 
 impl Faults {
     pub(super) fn read(&mut self) -> bool {
-        due(&mut self.read_fails_after)
+        let fails = due(&mut self.read_fails_after);
+        self.hits += u64::from(fails);
+        fails
     }
 
     pub(super) fn write(&mut self) -> Option<FailedWrite> {
@@ -113,6 +118,7 @@ impl Faults {
         let fails = due(&mut after);
         self.write_fails = after.map(|after| WriteFault { after, ..fault });
         let errno = if fault.full { ENOSPC } else { EIO };
+        self.hits += u64::from(fails);
         fails.then_some(FailedWrite { written: fault.written, errno })
     }
 
@@ -121,6 +127,7 @@ impl Faults {
         let mut after = Some(after);
         let fails = due(&mut after);
         self.sync_fails_after = after.map(|after| (after, lost));
+        self.hits += u64::from(fails);
         fails.then_some(lost)
     }
 

@@ -48,6 +48,8 @@ pub(super) struct FileNode {
     pub(super) links: u32,
     /// Open handles of the running process.
     pub(super) handles: u32,
+    /// Write-back failed, and no sync of this file has reported it yet.
+    pub(super) write_back_failed: bool,
 }
 
 impl FileNode {

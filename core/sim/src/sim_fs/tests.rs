@@ -274,6 +274,22 @@ fn a_failed_sync_may_drop_what_it_should_have_written() {
 }
 
 #[test]
+fn a_failed_sync_of_everything_is_reported_by_each_file_it_hit() {
+    let fs = with_folder();
+    let files: Vec<_> = (0..8).map(|n| durable_file(&fs, &format!("f{n}"), b"old")).collect();
+    files.iter().for_each(|file| write(&**file, b"new", 0).unwrap());
+    fs.fail_sync(0, LostPages::Clean);
+    assert!(fs.sync_everything(Path::new("/d")).is_err());
+    let told: Vec<bool> = files.iter().map(|file| file.sync_data().is_err()).collect();
+    assert!(told.contains(&true) && told.contains(&false), "some are hit: {told:?}");
+    let fs = fs.power_cut(Survival::Nothing);
+    for (n, told) in told.into_iter().enumerate() {
+        let expected = if told { b"old" } else { b"new" };
+        assert_eq!(content(&fs, &format!("f{n}")).unwrap(), expected);
+    }
+}
+
+#[test]
 fn reads_and_writes_fail_when_their_turn_comes() {
     let fs = with_folder();
     let file = durable_file(&fs, "f", b"abc");
