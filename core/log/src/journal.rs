@@ -134,7 +134,7 @@ impl Journal {
     /// the stop before it means for wholeness are durable, and the clean-stop marker is gone.
     pub(crate) fn open(syncs: &Syncs, boot_id: &str) -> Result<(Journal, Replayed), JournalError> {
         let path = syncs.root.join(layout::JOURNAL);
-        let mut replayed = replay(&*syncs.fs, &syncs.root, boot_id)?;
+        let mut replayed = replay(&*syncs.fs, &syncs.root, Some(boot_id))?;
         let start =
             Record::Start { incarnation: replayed.state.incarnation + 1, boot_id: boot_id.to_owned() };
         let mut state = replayed.state.clone();

@@ -11,6 +11,7 @@
 
 pub mod data_dir;
 pub mod disk;
+pub mod dump;
 pub mod faulty;
 #[cfg(test)]
 mod fixtures;
@@ -20,16 +21,19 @@ mod handles;
 mod index;
 mod journal;
 mod layout;
+pub mod offline;
 mod orphans;
 mod producers;
 mod segment;
 mod store;
 mod sync_site;
 mod syncer;
+pub mod verify;
 mod walk;
 
 pub use data_dir::{DataDir, DataDirError, Identity, Wanted};
 pub use journal::{JournalError, JournalFailed};
+pub use offline::Offline;
 pub use segment::{
     AppendError, Appended, CopyReport, Corrupt, ReadError, ReadSlice, RecoverError, Recovery, SealError,
     SealedCopy, Segment, SyncError, Synced, TimestampedOffset,

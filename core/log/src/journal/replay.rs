@@ -28,7 +28,7 @@ pub(crate) struct Replayed {
     pub(crate) cut: Option<JournalCut>,
     /// There was a journal.
     pub(crate) existed: bool,
-    /// The records read, for [`crate::dump`]: filled by [`records`] only.
+    /// The records read and where their frames start, for [`crate::dump`].
     pub(crate) records: Vec<(u64, Record)>,
     /// The newest run before this one ended with a clean stop.
     pub(crate) clean: bool,
@@ -38,8 +38,9 @@ pub(crate) struct Replayed {
     pub(crate) spare_damaged: bool,
 }
 
-/// Reads the journal of a data folder. A missing one is an empty state, unless there are segments.
-pub(crate) fn replay(fs: &dyn Fs, root: &Path, boot_id: &str) -> Result<Replayed, JournalError> {
+/// Reads the journal of a data folder. A missing one is an empty state, unless there are segments. `boot_id` is that of
+/// the machine now; `None` takes a torn tail in any case.
+pub(crate) fn replay(fs: &dyn Fs, root: &Path, boot_id: Option<&str>) -> Result<Replayed, JournalError> {
     let path = root.join(layout::JOURNAL);
     let name = path.display().to_string();
     let io_error = |source| JournalError::Io { file: name.clone(), source };
@@ -61,7 +62,7 @@ pub(crate) fn replay(fs: &dyn Fs, root: &Path, boot_id: &str) -> Result<Replayed
     let len = file.len().map_err(io_error)?;
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| io_error(io::ErrorKind::FileTooLarge.into()))?];
     read_exact_at(&*file, &mut bytes, 0).map_err(io_error)?;
-    parse(&name, &bytes, Some(boot_id))
+    parse(&name, &bytes, boot_id)
 }
 
 /// Reads a journal's bytes. `boot_id` of the machine now; `None` accepts a torn tail in any case (offline reading).

@@ -190,7 +190,7 @@ fn a_lost_wholeness_is_written_though_the_disk_is_full() {
     not_whole(5).unwrap_err();
     fs.full_beyond_end(false);
     journal.commit(SyncSite::JournalPromise, &[promise(2, 7)]).unwrap();
-    let replayed = replay(&Disk, dir.path(), "boot 1").unwrap();
+    let replayed = replay(&Disk, dir.path(), Some("boot 1")).unwrap();
     let lost: Vec<i32> =
         replayed.state.copies.iter().filter(|(_, c)| !c.whole).map(|(s, _)| s.partition.partition).collect();
     assert_eq!(lost, [3, 5]);
@@ -198,7 +198,7 @@ fn a_lost_wholeness_is_written_though_the_disk_is_full() {
     // Without room in the spare area, every copy is called not whole.
     fs.full_beyond_end(true);
     (0..150).for_each(|n| not_whole(n).unwrap_err().to_string().clear());
-    let replayed = replay(&Disk, dir.path(), "boot 1").unwrap();
+    let replayed = replay(&Disk, dir.path(), Some("boot 1")).unwrap();
     assert!(replayed.state.copies.values().all(|c| !c.whole));
     fs.full_beyond_end(false);
     drop(journal);

@@ -96,21 +96,38 @@ impl Segment {
         from_offset: i64,
         below_offset: i64,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
+        // Where the greatest timestamp of the whole copy lies in the range, the index leads there.
+        let greatest = self.tail.lock().max_timestamp;
+        let found = self.find_timestamp(greatest, from_offset, below_offset)?;
+        if found.is_some_and(|f| f.timestamp == greatest) {
+            return Ok(found);
+        }
         let view = self.view()?;
-        let mut best: Option<(u64, buslane_wire::batch::BatchHeader)> = None;
+        let later = |t, best: Option<i64>| best.is_none_or(|b| t > b);
+        let mut best: Option<TimestampedOffset> = None;
+        let mut in_later: Option<(u64, buslane_wire::batch::BatchHeader)> = None;
         let mut batches = self.batches(&view, |e: &Entry| e.offset <= from_offset)?;
         while let Some((position, header)) = batches.next()? {
             if header.base_offset >= below_offset {
                 break;
             }
-            if header.next_offset() > from_offset
-                && best.is_none_or(|(_, b)| header.max_timestamp > b.max_timestamp)
-            {
-                best = Some((position, header));
+            if header.next_offset() <= from_offset || header.record_count == 0 {
+                continue;
+            }
+            if header.base_offset < from_offset {
+                // Its greatest may lie before the range.
+                best = self.in_batch(&view, position, &header, from_offset, later)?;
+                continue;
+            }
+            let greatest = in_later.map(|(_, b)| b.max_timestamp).or(best.map(|b| b.timestamp));
+            if later(header.max_timestamp, greatest) {
+                in_later = Some((position, header));
             }
         }
-        let Some((position, header)) = best else { return Ok(None) };
-        self.in_batch(&view, position, &header, from_offset, |t, best| best.is_none_or(|b| t > b))
+        match in_later {
+            Some((position, header)) => self.in_batch(&view, position, &header, from_offset, later),
+            None => Ok(best),
+        }
     }
 
     /// The record of a batch that `better` picks last, given its timestamp and that of the one picked before.
@@ -166,5 +183,74 @@ impl Segment {
         };
         let walked = walk();
         self.named(walked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buslane_wire::batch::{BatchBuilder, BatchHeader, Compression, NewRecord};
+    use proptest::prelude::*;
+
+    use crate::fixtures::*;
+    use crate::store::SegmentState;
+
+    fn batch(timestamps: &[i64], compression: Compression) -> Vec<u8> {
+        let mut builder = BatchBuilder::default();
+        let value = [7; 900];
+        for timestamp in timestamps {
+            builder.push(&NewRecord { timestamp: *timestamp, key: None, value: Some(&value), headers: &[] });
+        }
+        let header = BatchHeader::parse(&opaque(timestamps.len() as i32, 0, 0)).unwrap();
+        let mut bytes = Vec::new();
+        builder.finish(header, compression, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn lookups_by_timestamp_are_exact_though_times_go_back_and_forth(
+            batches in proptest::collection::vec((proptest::collection::vec(0..500i64, 1..5), any::<bool>()), 1..60),
+            probes in proptest::collection::vec((0..520i64, any::<u16>(), any::<u16>()), 40),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, _) = open(dir.path(), "boot 1");
+            let copy = store.create(spec(segment(0, 1), 100)).unwrap();
+            let mut records = Vec::new();
+            let mut ends = vec![100];
+            for (timestamps, compressed) in &batches {
+                let compression = if *compressed { Compression::Lz4 } else { Compression::None };
+                let base = copy.end_offset();
+                append(&copy, &batch(timestamps, compression));
+                records.extend(timestamps.iter().enumerate().map(|(i, t)| (base + i as i64, *t)));
+                ends.push(copy.end_offset());
+            }
+            let check = |copy: &crate::Segment| {
+                for (timestamp, from, below) in &probes {
+                    let from = 100 + i64::from(*from) % (records.len() as i64 + 1);
+                    let below = ends[usize::from(*below) % ends.len()];
+                    let within = || records.iter().filter(|r| r.0 >= from && r.0 < below);
+                    let expected = within().find(|r| r.1 >= *timestamp).copied();
+                    let found = copy.offset_for_timestamp(*timestamp, from, below).unwrap();
+                    prop_assert_eq!(found.map(|f| (f.offset, f.timestamp)), expected);
+                    prop_assert!(found.is_none_or(|f| f.leader_epoch == EPOCH));
+                    let greatest = within().map(|r| r.1).max();
+                    let expected = within().find(|r| Some(r.1) == greatest).copied();
+                    let found = copy.max_timestamp_record(from, below).unwrap();
+                    prop_assert_eq!(found.map(|f| (f.offset, f.timestamp)), expected);
+                }
+                Ok(())
+            };
+            check(&copy)?;
+            let sealed = copy.seal(copy.end_offset()).unwrap();
+            drop((copy, store));
+            let (store, _) = open(dir.path(), "boot 1");
+            let state = SegmentState::Sealed {
+                end_offset: sealed.end_offset,
+                bytes: sealed.bytes,
+                max_timestamp: sealed.max_timestamp,
+            };
+            check(&store.load(segment(0, 1), 100, state).unwrap())?;
+        }
     }
 }

@@ -1,0 +1,205 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::Disk;
+use crate::fixtures::*;
+use crate::store::{SegmentState, Store};
+use crate::{RecoverError, Segment};
+use buslane_wire::ids::{Durability, LeaderEpoch};
+
+/// A folder with a sealed and an open copy of partition 0, the open one synced up to its end.
+fn folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(Disk);
+    let make = || crate::Identity { cluster_id: "c".into(), node_id: buslane_wire::ids::NodeId(1) };
+    drop(crate::DataDir::open(&fs, dir.path(), &crate::Wanted::default(), make).unwrap());
+    let (store, _) = open(dir.path(), "boot 1");
+    let sealed = store.create(spec(segment(0, 1), 0)).unwrap();
+    fill(&sealed, 30_000, 500);
+    let end = sealed.end_offset();
+    sealed.checkpoint_producers(end, b"state").unwrap();
+    sealed.seal(end).unwrap();
+    store.settle(&segment(0, 1)).unwrap();
+    let open = store.create(spec(segment(0, 2), end)).unwrap();
+    fill(&open, 30_000, 500);
+    store.sync_round().unwrap();
+    let path = |id, base| layout::part(dir.path(), &segment(0, id), base, Part::Log);
+    let paths = (path(1, 0), path(2, end));
+    drop((sealed, open, store));
+    (dir, paths.0, paths.1)
+}
+
+fn verify(dir: &Path, repair: bool) -> (VerifySummary, Vec<Finding>) {
+    let fs: Arc<dyn Fs> = Arc::new(Disk);
+    let offline = Offline::open(&fs, dir, Access::Exclusive).unwrap();
+    let mut findings = Vec::new();
+    let mut keep = |progress| {
+        if let Progress::Finding(finding) = progress {
+            findings.push(finding);
+        }
+    };
+    let options = VerifyOptions { repair, ..VerifyOptions::default() };
+    (offline.verify(&options, "boot 1", &mut keep).unwrap(), findings)
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn recover(store: &Store, base: i64) -> Result<(Arc<Segment>, crate::Recovery), RecoverError> {
+    store.promise(&[(partition(0), LeaderEpoch(6))]).unwrap()[0].unwrap();
+    store.recover(segment(0, 2), base, EPOCH, Durability::Replicated, LeaderEpoch(6))
+}
+
+#[test]
+fn a_sound_folder_has_no_findings() {
+    let (dir, sealed, open) = folder();
+    let (summary, findings) = verify(dir.path(), false);
+    assert_eq!(findings, []);
+    let bytes = [sealed, open].map(|p| std::fs::metadata(p).unwrap().len()).iter().sum::<u64>();
+    assert_eq!((summary.copies, summary.bytes), (2, bytes));
+    assert!(summary.batches > 100 && !summary.is_damaged());
+}
+
+#[test]
+fn any_flipped_bit_of_a_log_is_found_where_it_is() {
+    let (dir, sealed, open) = folder();
+    for path in [sealed, open] {
+        let good = std::fs::read(&path).unwrap();
+        for at in (21..good.len()).step_by(1009) {
+            flip(&path, at);
+            let (summary, findings) = verify(dir.path(), false);
+            std::fs::write(&path, &good).unwrap();
+            let uncovered = findings.is_empty();
+            assert!(summary.is_damaged() || uncovered, "byte {at}");
+            // Each batch is 561 bytes; only its leader epoch is covered by nothing.
+            assert_eq!(uncovered, (12..16).contains(&(at % 561)), "byte {at}");
+            if let Some(finding) = findings.first() {
+                assert_eq!(finding.file, path);
+                // An offset that is too high looks like a gap, until the batch after it.
+                let number = (finding.position.unwrap() / 561) as usize;
+                assert!(
+                    number == at / 561 || (number == at / 561 + 1 && at % 561 < 8),
+                    "byte {at}: {finding:?}"
+                );
+                assert!(!finding.remedy.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn repair_cuts_an_open_copy_that_the_server_refuses_and_keeps_the_bytes() {
+    let (dir, sealed, path) = folder();
+    let good = std::fs::read(&path).unwrap();
+    let base: i64 = path.file_name().unwrap().to_str().unwrap()[..20].parse().unwrap();
+    flip(&path, 561 * 10 + 16);
+    flip(&sealed, 561 * 3 + 100);
+    {
+        let (store, _) = open(dir.path(), "boot 1");
+        let error = recover(&store, base).unwrap_err();
+        assert!(matches!(error, RecoverError::Corrupt(_)), "{error}");
+    }
+    let (summary, findings) = verify(dir.path(), true);
+    assert_eq!((summary.damage, summary.repaired), (2, 1), "{findings:?}");
+    assert!(summary.is_damaged(), "the sealed one is left");
+    let cut = findings.iter().find(|f| f.file == path).unwrap();
+    assert_eq!(cut.position, Some(5610));
+    assert!(cut.repaired.as_ref().unwrap().contains("cut at byte 5610"), "{cut:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), good[..5610]);
+    let kept = std::fs::read_dir(dir.path().join("orphans")).unwrap().next().unwrap().unwrap();
+    assert_eq!(std::fs::read(kept.path()).unwrap()[561..], good[5610 + 561..]);
+    let (store, report) = open(dir.path(), "boot 1");
+    assert_eq!(report.not_whole, [segment(0, 2)]);
+    let (copy, recovery) = recover(&store, base).unwrap();
+    assert_eq!((recovery.report.end_offset, recovery.report.whole), (base + 10, false));
+    copy.seal(base + 10).unwrap();
+}
+
+#[test]
+fn a_torn_tail_is_a_note_after_a_machine_crash() {
+    let (dir, _, path) = folder();
+    let (store, _) = open(dir.path(), "boot 2");
+    drop(store);
+    let file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut &file, &[0; 300]).unwrap();
+    let (summary, findings) = verify(dir.path(), false);
+    assert_eq!((summary.notes, summary.damage), (1, 0), "{findings:?}");
+    assert!(findings[0].remedy.contains("cuts it at its next recovery"));
+}
+
+#[test]
+fn a_file_shorter_than_what_was_synced_is_damage() {
+    let (dir, _, path) = folder();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(561 * 4).unwrap();
+    let (_, findings) = verify(dir.path(), false);
+    assert!(findings.iter().any(|f| f.severity == Severity::Damage && f.what.contains("bytes were synced")));
+}
+
+#[test]
+fn indexes_are_compared_with_the_log_and_rebuilt() {
+    let (dir, sealed, _) = folder();
+    let index = sealed.with_extension("index");
+    let good = std::fs::read(&index).unwrap();
+    let mut swapped = good.clone();
+    swapped[..20].copy_from_slice(&good[20..40]);
+    for bad in [&good[..20], &[][..], &swapped] {
+        std::fs::write(&index, bad).unwrap();
+        let (_, findings) = verify(dir.path(), false);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!((findings[0].severity, &findings[0].file), (Severity::Note, &index));
+        verify(dir.path(), true);
+        assert_eq!(std::fs::read(&index).unwrap(), good);
+    }
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(verify(dir.path(), true).1.len(), 1);
+    assert_eq!(std::fs::read(&index).unwrap(), good);
+}
+
+#[test]
+fn strange_names_checkpoints_and_gaps_between_copies_are_told() {
+    let (dir, sealed, open) = folder();
+    let folder = sealed.parent().unwrap();
+    std::fs::write(folder.join("notes.txt"), b"").unwrap();
+    std::fs::write(folder.join("00000000000000000999-77.producers"), b"").unwrap();
+    flip(&sealed.with_extension("producers"), 22);
+    std::fs::remove_file(&open).unwrap();
+    std::fs::rename(&sealed, folder.join("00000000000000000000-9.log")).unwrap();
+    let (_, findings) = verify(dir.path(), false);
+    let told = |file: &str, what: &str| {
+        let found = findings.iter().any(|f| f.file.ends_with(file) && f.what.contains(what));
+        assert!(found, "{file}: {what} is not among {findings:?}");
+    };
+    told("notes.txt", "no segment's file");
+    told("00000000000000000999-77.producers", "without its log");
+    told("00000000000000000000-1.producers", "without its log");
+    std::fs::remove_file(dir.path().join("buslane.json")).unwrap();
+    flip(&dir.path().join("store.journal"), 4096 + 20);
+    let (summary, findings) = verify(dir.path(), true);
+    assert_eq!(summary.damage, 2, "{findings:?}");
+    assert!(findings.iter().any(|f| f.file.ends_with("buslane.json") && f.what.contains("missing")));
+    assert!(findings.iter().any(|f| f.file.ends_with("store.journal") && f.what.contains("damaged at byte")));
+    assert!(!folder.join("00000000000000000999-77.producers").exists(), "set aside");
+}
+
+#[test]
+fn beside_a_running_server_nothing_is_repaired_and_a_growing_end_is_no_finding() {
+    let (dir, _, path) = folder();
+    let fs: Arc<dyn Fs> = Arc::new(Disk);
+    let offline = Offline::open(&fs, dir.path(), Access::ReadOnly).unwrap();
+    let file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut &file, &[0; 30]).unwrap();
+    let mut findings = 0;
+    let mut count = |p| findings += usize::from(matches!(p, Progress::Finding(_)));
+    offline.verify(&VerifyOptions::default(), "boot 1", &mut count).unwrap();
+    assert_eq!(findings, 0);
+    let repair = VerifyOptions { repair: true, ..VerifyOptions::default() };
+    assert!(matches!(offline.verify(&repair, "boot 1", &mut |_| ()), Err(VerifyError::ReadOnly { .. })));
+    let other = VerifyOptions { segment: Some(1), ..VerifyOptions::default() };
+    assert_eq!(offline.verify(&other, "boot 1", &mut |_| ()).unwrap().copies, 1);
+    let state = SegmentState::Sealed { end_offset: 1, bytes: 1, max_timestamp: 0 };
+    assert!(open(dir.path(), "boot 1").0.load(segment(1, 1), 0, state).is_ok());
+}
