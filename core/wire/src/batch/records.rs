@@ -1,18 +1,18 @@
-//! The records inside a batch: reading them where they lie, and building a batch of them.
+//! The records inside a batch, read where they lie.
 //!
 //! ```text
 //! record: length varint | attributes i8 | timestamp delta varlong | offset delta varint | key | value | headers
-//! key, value, header key and value: length varint (-1: null) and bytes;  headers: count varint
+//! key, value, header key and value: length varint (-1: null) and bytes;  headers: count varint, then key and value each
 //! ```
 
-use super::compression::{DecompressError, compress, decompress};
+use std::borrow::Cow;
+
+use super::compression::{DecompressError, Decompressor};
+use super::varint::Input;
 use super::{BatchError, BatchHeader, Compression, HEADER_LEN, TimestampType};
 
-/// Bytes of the shortest record.
-const RECORD_LEN_MIN: usize = 7;
-
 /// One record, borrowed from its batch.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
     /// Offset less the batch's base offset.
     pub offset_delta: i32,
@@ -23,11 +23,92 @@ pub struct Record<'a> {
     /// Absent (a tombstone) or a value.
     pub value: Option<&'a [u8]>,
     /// In order; keys may repeat.
-    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub headers: RecordHeaders<'a>,
+}
+
+/// One header of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordHeader<'a> {
+    /// UTF-8 by convention; brokers do not check it.
+    pub key: &'a [u8],
+    /// Absent or a value.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The headers of a record, in their order, each key as often as it was written. Read anew at each iteration, so that a
+/// record costs no allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RecordHeaders<'a> {
+    count: usize,
+    /// All of them, checked.
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordHeaders<'a> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The headers in order.
+    pub fn iter(&self) -> RecordHeaderIter<'a> {
+        RecordHeaderIter { left: self.count, input: Input { bytes: self.bytes } }
+    }
+
+    /// Checks all headers; `input` ends with them.
+    fn read(input: &mut Input<'a>) -> Result<RecordHeaders<'a>, &'static str> {
+        let count = usize::try_from(input.varint()?).map_err(|_| "its number of headers is negative")?;
+        let bytes = input.bytes;
+        for _ in 0..count {
+            read_header(input)?;
+        }
+        Ok(RecordHeaders { count, bytes: &bytes[..bytes.len() - input.bytes.len()] })
+    }
+}
+
+impl<'a> IntoIterator for RecordHeaders<'a> {
+    type Item = RecordHeader<'a>;
+    type IntoIter = RecordHeaderIter<'a>;
+
+    fn into_iter(self) -> RecordHeaderIter<'a> {
+        self.iter()
+    }
+}
+
+/// See [`RecordHeaders::iter`].
+#[derive(Clone, Debug)]
+pub struct RecordHeaderIter<'a> {
+    left: usize,
+    input: Input<'a>,
+}
+
+impl<'a> Iterator for RecordHeaderIter<'a> {
+    type Item = RecordHeader<'a>;
+
+    fn next(&mut self) -> Option<RecordHeader<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(read_header(&mut self.input).expect("headers were checked when their record was read"))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for RecordHeaderIter<'_> {}
+
+fn read_header<'a>(input: &mut Input<'a>) -> Result<RecordHeader<'a>, &'static str> {
+    let key = input.nullable()?.ok_or("a header's key is null")?;
+    Ok(RecordHeader { key, value: input.nullable()? })
 }
 
 /// Why records cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordError {
     /// The header.
     #[error(transparent)]
@@ -38,35 +119,32 @@ pub enum RecordError {
     /// A record.
     #[error("record {number}: {reason}")]
     Malformed {
-        /// Counted from 0.
+        /// Counted from 0; the batch's record count for what follows the last one.
         number: usize,
         /// What is wrong.
         reason: &'static str,
     },
 }
 
-/// The records of one batch. Keeps the decompressed bytes; iterate with [`Records::iter`].
+/// The records of one batch, decompressed. Iterate with [`BatchRecords::iter`].
 #[derive(Debug)]
 pub struct BatchRecords<'a> {
     header: BatchHeader,
-    bytes: std::borrow::Cow<'a, [u8]>,
+    bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> BatchRecords<'a> {
-    /// Takes one whole batch, header included, and decompresses its records to at most `limit` bytes. The CRC is not
-    /// looked at: see [`super::verify_crc`].
+    /// Takes one whole batch, header included, and decompresses its records to at most `limit` bytes; those of a batch
+    /// that is not compressed stay where they are. The CRC is not looked at: see [`super::verify_crc`].
+    ///
+    /// For many batches one after another see [`Decompressor::records`].
     pub fn open(batch: &'a [u8], limit: usize) -> Result<BatchRecords<'a>, RecordError> {
-        let header = BatchHeader::parse(batch)?;
-        let need = header.total_len();
-        let Some(batch) = batch.get(..need) else {
-            return Err(BatchError::Incomplete { have: batch.len(), need }.into());
-        };
-        let packed = &batch[HEADER_LEN..];
+        let (header, packed) = split(batch)?;
         let bytes = match header.compression()? {
             Compression::None => packed.into(),
             codec => {
                 let mut out = Vec::new();
-                decompress(codec, packed, limit, &mut out)?;
+                Decompressor::new().decompress(codec, packed, limit, &mut out)?;
                 out.into()
             }
         };
@@ -78,19 +156,80 @@ impl<'a> BatchRecords<'a> {
         &self.header
     }
 
-    /// The records in order. Ends after the first error; bytes left over behind the last record are one.
+    /// The records in order. Ends after the first error.
     pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter { header: self.header, input: Input { bytes: &self.bytes }, number: 0, failed: false }
+        RecordIter::new(self.header, &self.bytes)
     }
 }
 
-/// See [`BatchRecords::iter`].
-#[derive(Debug)]
+impl Decompressor {
+    /// As [`BatchRecords::open`], with this decompressor's contexts and buffer.
+    pub fn records<'a>(&'a mut self, batch: &'a [u8], limit: usize) -> Result<BatchRecords<'a>, RecordError> {
+        let (header, packed) = split(batch)?;
+        let bytes = match header.compression()? {
+            Compression::None => packed,
+            codec => self.decompress_kept(codec, packed, limit)?,
+        };
+        Ok(BatchRecords { header, bytes: bytes.into() })
+    }
+}
+
+fn split(batch: &[u8]) -> Result<(BatchHeader, &[u8]), BatchError> {
+    let header = BatchHeader::parse(batch)?;
+    let need = header.total_len();
+    let whole = batch.get(..need).ok_or(BatchError::Incomplete { have: batch.len(), need })?;
+    Ok((header, &whole[HEADER_LEN..]))
+}
+
+/// Reads the records of a batch one after another.
+///
+/// Checked of each: that it lies within the batch, that its fields fill it exactly, that its offset delta is above its
+/// predecessor's and not above the batch's last, that its timestamp exists. Checked at the end: that there are as many
+/// as the header says, and no bytes behind them. Deltas may have gaps, since compaction leaves some: that a producer's
+/// have none is for [`super::validate`] to see.
+#[derive(Clone, Debug)]
 pub struct RecordIter<'a> {
     header: BatchHeader,
     input: Input<'a>,
     number: usize,
+    /// The next offset delta is this or above.
+    delta_min: i64,
     failed: bool,
+}
+
+impl<'a> RecordIter<'a> {
+    /// Over the records of a batch with this header, not or no longer compressed.
+    pub fn new(header: BatchHeader, records: &'a [u8]) -> RecordIter<'a> {
+        RecordIter { header, input: Input { bytes: records }, number: 0, delta_min: 0, failed: false }
+    }
+
+    fn read(&mut self) -> Result<Record<'a>, &'static str> {
+        let len = usize::try_from(self.input.varint()?).map_err(|_| "its length is negative")?;
+        let mut body = Input { bytes: self.input.take(len)? };
+        body.take(1)?;
+        let timestamp_delta = body.varlong()?;
+        let offset_delta = body.varint()?;
+        if i64::from(offset_delta) < self.delta_min {
+            return Err("its offset delta is not above the one before");
+        }
+        if offset_delta > self.header.last_offset_delta {
+            return Err("its offset delta is above the batch's last");
+        }
+        let key = body.nullable()?;
+        let value = body.nullable()?;
+        let headers = RecordHeaders::read(&mut body)?;
+        if !body.bytes.is_empty() {
+            return Err("its length does not match its fields");
+        }
+        let timestamp = match self.header.timestamp_type() {
+            TimestampType::LogAppendTime => self.header.max_timestamp,
+            TimestampType::CreateTime => {
+                self.header.base_timestamp.checked_add(timestamp_delta).ok_or("its timestamp overflows")?
+            }
+        };
+        self.delta_min = i64::from(offset_delta) + 1;
+        Ok(Record { offset_delta, timestamp, key, value, headers })
+    }
 }
 
 impl<'a> Iterator for RecordIter<'a> {
@@ -101,212 +240,18 @@ impl<'a> Iterator for RecordIter<'a> {
             return None;
         }
         let number = self.number;
-        if number == self.header.record_count as usize {
-            self.failed = true;
-            let reason = "bytes follow the last record";
-            return (!self.input.bytes.is_empty()).then_some(Err(RecordError::Malformed { number, reason }));
-        }
-        self.number += 1;
-        match read_record(&mut self.input, &self.header) {
-            Ok(record) => Some(Ok(record)),
-            Err(reason) => {
-                self.failed = true;
-                Some(Err(RecordError::Malformed { number, reason }))
-            }
-        }
-    }
-}
-
-fn read_record<'a>(input: &mut Input<'a>, header: &BatchHeader) -> Result<Record<'a>, &'static str> {
-    let len = usize::try_from(input.varint()?).map_err(|_| "its length is negative")?;
-    let mut body = Input { bytes: input.take(len)? };
-    body.take(1)?;
-    let timestamp_delta = body.varlong()?;
-    let offset_delta = body.varint()?;
-    if offset_delta < 0 || offset_delta > header.last_offset_delta {
-        return Err("its offset delta lies outside the batch");
-    }
-    let key = body.bytes_or_null()?;
-    let value = body.bytes_or_null()?;
-    let count = usize::try_from(body.varint()?).map_err(|_| "its number of headers is negative")?;
-    if count > body.bytes.len() / 2 {
-        return Err("it cannot hold that many headers");
-    }
-    let mut headers = Vec::with_capacity(count);
-    for _ in 0..count {
-        let key = body.bytes_or_null()?.ok_or("a header's key is null")?;
-        let key = std::str::from_utf8(key).map_err(|_| "a header's key is not UTF-8")?;
-        headers.push((key, body.bytes_or_null()?));
-    }
-    if !body.bytes.is_empty() {
-        return Err("its length does not match its fields");
-    }
-    let timestamp = match header.timestamp_type() {
-        TimestampType::LogAppendTime => header.max_timestamp,
-        TimestampType::CreateTime => header.base_timestamp.wrapping_add(timestamp_delta),
-    };
-    Ok(Record { offset_delta, timestamp, key, value, headers })
-}
-
-#[derive(Debug)]
-struct Input<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Input<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], &'static str> {
-        let (taken, rest) = self.bytes.split_at_checked(len).ok_or("it is cut off")?;
-        self.bytes = rest;
-        Ok(taken)
-    }
-
-    fn unsigned(&mut self, bits: u32) -> Result<u64, &'static str> {
-        let mut value = 0u64;
-        let mut shift = 0;
-        loop {
-            let byte = self.take(1)?[0];
-            if shift >= bits || (shift + 7 > bits && u64::from(byte & 0x7f) >> (bits - shift) != 0) {
-                return Err("a number is too long");
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-            shift += 7;
-        }
-    }
-
-    fn varint(&mut self) -> Result<i32, &'static str> {
-        let raw = self.unsigned(32)? as u32;
-        Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
-    }
-
-    fn varlong(&mut self) -> Result<i64, &'static str> {
-        let raw = self.unsigned(64)?;
-        Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
-    }
-
-    fn bytes_or_null(&mut self) -> Result<Option<&'a [u8]>, &'static str> {
-        match self.varint()? {
-            -1 => Ok(None),
-            len => self.take(usize::try_from(len).map_err(|_| "a length is negative")?).map(Some),
-        }
-    }
-}
-
-/// A record to be put into a batch.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NewRecord<'a> {
-    /// Milliseconds.
-    pub timestamp: i64,
-    /// Absent or a key.
-    pub key: Option<&'a [u8]>,
-    /// Absent (a tombstone) or a value.
-    pub value: Option<&'a [u8]>,
-    /// In order; keys may repeat.
-    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
-}
-
-/// Builds one batch; used again, it keeps its buffer.
-#[derive(Debug, Default)]
-pub struct BatchBuilder {
-    records: Vec<u8>,
-    count: i32,
-    base_timestamp: i64,
-    max_timestamp: i64,
-}
-
-impl BatchBuilder {
-    /// Adds a record after the others.
-    pub fn push(&mut self, record: &NewRecord<'_>) {
-        if self.count == 0 {
-            self.base_timestamp = record.timestamp;
-            self.max_timestamp = record.timestamp;
-        }
-        self.max_timestamp = self.max_timestamp.max(record.timestamp);
-        let mut body = Vec::with_capacity(
-            RECORD_LEN_MIN + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len),
-        );
-        body.push(0);
-        put_varlong(&mut body, record.timestamp.wrapping_sub(self.base_timestamp));
-        put_varint(&mut body, self.count);
-        put_bytes(&mut body, record.key);
-        put_bytes(&mut body, record.value);
-        put_varint(&mut body, record.headers.len() as i32);
-        for (key, value) in record.headers {
-            put_bytes(&mut body, Some(key.as_bytes()));
-            put_bytes(&mut body, *value);
-        }
-        put_varint(&mut self.records, body.len() as i32);
-        self.records.extend_from_slice(&body);
-        self.count += 1;
-    }
-
-    /// Records added.
-    pub fn len(&self) -> usize {
-        self.count as usize
-    }
-
-    /// True when none was added.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Bytes of the records before compression.
-    pub fn records_len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Appends the batch to `out` and starts over. `header` gives base offset, leader epoch, producer fields and the
-    /// attributes besides the compression; its other fields are filled in.
-    ///
-    /// # Panics
-    /// When the records exceed 2 GiB: a batch is built of far less.
-    pub fn finish(&mut self, header: BatchHeader, compression: Compression, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; HEADER_LEN]);
-        compress(compression, None, &self.records, out);
-        let batch_length = i32::try_from(out.len() - start - 12).expect("a batch is far below 2 GiB");
-        let header = BatchHeader {
-            batch_length,
-            magic: 2,
-            attributes: (header.attributes & !7) | compression as i16,
-            last_offset_delta: (self.count - 1).max(0),
-            base_timestamp: self.base_timestamp,
-            max_timestamp: self.max_timestamp,
-            record_count: self.count,
-            ..header
+        let read = if number < self.header.record_count as usize {
+            self.read()
+        } else if self.input.bytes.is_empty() {
+            return None;
+        } else {
+            Err("bytes follow the last record")
         };
-        out[start..start + HEADER_LEN].copy_from_slice(&header.encode());
-        let crc = super::crc_of(&out[start..]);
-        out[start..start + HEADER_LEN].copy_from_slice(&BatchHeader { crc, ..header }.encode());
-        self.records.clear();
-        self.count = 0;
+        self.number += 1;
+        self.failed = read.is_err();
+        Some(read.map_err(|reason| RecordError::Malformed { number, reason }))
     }
 }
 
-fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_varint(out: &mut Vec<u8>, value: i32) {
-    put_unsigned(out, u64::from(((value << 1) ^ (value >> 31)) as u32));
-}
-
-fn put_varlong(out: &mut Vec<u8>, value: i64) {
-    put_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        None => put_varint(out, -1),
-        Some(bytes) => {
-            put_varint(out, bytes.len() as i32);
-            out.extend_from_slice(bytes);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
