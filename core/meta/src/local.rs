@@ -49,7 +49,7 @@ impl LocalState {
         let (log, replay) = MetaLog::open_skipping(fs, data, skip)?;
         let folder = data.join("meta");
         let mut image = restore(replay.snapshot.as_ref(), &folder)?;
-        let held = replay.snapshot.as_ref().map_or(0, |s| s.last.index);
+        let held = replay.snapshot.as_ref().and_then(Snapshot::index).unwrap_or(0);
         let mut index = held.max(replay.purged.map_or(0, |p| p.index));
         for entry in &replay.entries {
             if entry.at.index > held {
@@ -86,7 +86,7 @@ impl LocalState {
         self.image = Arc::new(image);
         if self.policy.is_due(self.log.log_bytes()) {
             let image = crate::encoding::encode_image(&self.image);
-            let snapshot = Snapshot { last: at, voters_at: None, voters: Voters::default(), image };
+            let snapshot = Snapshot { last: Some(at), voters_at: None, voters: Voters::default(), image };
             self.policy = self.policy.taken(self.snapshots.write(&snapshot)?);
             self.log.purge(at, &[])?;
         }

@@ -310,7 +310,7 @@ fn take(record: Record, replay: &mut Replay) -> Result<(), String> {
 
 /// Snapshot and entries together reach from the first entry to the last one.
 fn complete(replay: &Replay) -> Result<(), String> {
-    let held = replay.snapshot.as_ref().map(|s| s.last.index);
+    let held = replay.snapshot.as_ref().and_then(Snapshot::index);
     if let Some(purged) = replay.purged
         && held.is_none_or(|held| held < purged.index)
     {

@@ -30,7 +30,7 @@ use self::log_store::LogStore;
 use self::log_thread::{Failure, LogThread};
 use self::network::NoPeers;
 use self::state_machine::{Snapshots, StateMachine};
-use self::types::{Address, Proposal, Types};
+use self::types::{Address, Proposal, Types, Voter};
 use crate::coalesce::{self, Batch, Waiting};
 use crate::command::Command;
 use crate::consensus::{Consensus, Leader, ProposeError, Proposing};
@@ -124,10 +124,11 @@ impl RaftConsensus {
         let store = LogStore::new(replay, me, &folder, writer)?;
         let pristine = store.is_pristine();
         let not_ready = |error: &dyn std::fmt::Display| StartError::NotReady(error.to_string());
-        let raft =
-            Raft::new(me, Arc::new(config()), NoPeers, store, machine).await.map_err(|e| not_ready(&e))?;
+        let raft = Raft::new(me.into(), Arc::new(config()), NoPeers, store, machine)
+            .await
+            .map_err(|e| not_ready(&e))?;
         if pristine {
-            let members = BTreeMap::from([(me, Address::default())]);
+            let members = BTreeMap::from([(Voter::from(me), Address::default())]);
             raft.initialize(members).await.map_err(|e| not_ready(&e))?;
         } else {
             // Nobody else could be the leader: no reason to wait for a timeout.
@@ -219,7 +220,7 @@ async fn propose(raft: Raft<Types>, mut waiting: mpsc::Receiver<Waiting>, failur
             Ok(written) => Ok(written.data.0),
             // Not proposed, or cut from the log by another leader before it was committed.
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
-                Err(ProposeError::NotLeader { leader: to.leader_id })
+                Err(ProposeError::NotLeader { leader: to.leader_id.map(NodeId::from) })
             }
             Err(error) => {
                 let reason = failure.get().cloned().unwrap_or_else(|| error.to_string());
@@ -255,7 +256,7 @@ impl Consensus for RaftConsensus {
     }
 
     fn leader(&self) -> Leader {
-        match self.raft.metrics().borrow().current_leader {
+        match self.raft.metrics().borrow().current_leader.map(NodeId::from) {
             Some(leader) if leader == self.me => Leader::Me,
             Some(leader) => Leader::Other(leader),
             None => Leader::Unknown,

@@ -12,7 +12,7 @@ pub(crate) fn restore(snapshot: Option<&Snapshot>, folder: &Path) -> Result<Imag
     let Some(snapshot) = snapshot else { return Ok(Image::default()) };
     decode_image(&snapshot.image).map_err(|source| MetaLogError::Encoding {
         file: folder.join("snapshot"),
-        index: snapshot.last.index,
+        index: snapshot.index().unwrap_or(0),
         source,
     })
 }

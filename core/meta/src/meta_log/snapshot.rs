@@ -17,9 +17,9 @@ const VERSION: u32 = 1;
 /// A snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Snapshot {
-    /// The newest entry in it.
+    /// The newest entry in it; `None` before the first.
     #[n(0)]
-    pub last: LogPosition,
+    pub last: Option<LogPosition>,
     /// The newest entry with voters in it; `None` in a log without consensus.
     #[n(1)]
     pub voters_at: Option<LogPosition>,
@@ -29,6 +29,13 @@ pub struct Snapshot {
     /// The image, as [`crate::encoding::encode_image`] wrote it.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub image: Vec<u8>,
+}
+
+impl Snapshot {
+    /// Index of the newest entry in it.
+    pub fn index(&self) -> Option<u64> {
+        self.last.map(|last| last.index)
+    }
 }
 
 /// Where snapshots are written to and read from. Independent of the log's appends: another thread may write one.

@@ -45,7 +45,7 @@ fn vote(term: u64) -> Vote {
 }
 
 fn snapshot(index: u64) -> Snapshot {
-    Snapshot { last: at(index), voters_at: None, voters: Voters::default(), image: vec![3; 50] }
+    Snapshot { last: Some(at(index)), voters_at: None, voters: Voters::default(), image: vec![3; 50] }
 }
 
 fn indexes(replay: &Replay) -> Vec<u64> {
@@ -176,7 +176,7 @@ fn a_snapshot_takes_the_place_of_what_is_purged() {
     log.purge(at(4), &[]).unwrap();
     log.append(&[commands(5)]).unwrap();
     let (_, replay) = folder.open();
-    assert_eq!((indexes(&replay), replay.snapshot.unwrap().last), (vec![5], at(4)));
+    assert_eq!((indexes(&replay), replay.snapshot.unwrap().last), (vec![5], Some(at(4))));
 }
 
 #[test]

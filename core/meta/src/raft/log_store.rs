@@ -13,13 +13,15 @@ use openraft::{LogId, LogState, OptionalSend, RaftLogReader, StorageIOError, Vot
 use parking_lot::Mutex;
 
 use super::log_thread::{Done, LogThread, Write};
-use super::types::{Entry, StorageError, Types, loaded, loaded_vote, log_id, position, stored, stored_vote};
+use super::types::{
+    Entry, StorageError, Types, Voter, loaded, loaded_vote, log_id, position, stored, stored_vote,
+};
 use crate::meta_log::{MetaLogError, Record, Replay};
 
 #[derive(Debug, Default)]
 struct Entries {
     by_index: BTreeMap<u64, Entry>,
-    purged: Option<LogId<NodeId>>,
+    purged: Option<LogId<Voter>>,
 }
 
 /// Reads entries. They are all in memory: a snapshot bounds how many there are.
@@ -41,7 +43,7 @@ impl RaftLogReader<Types> for LogReader {
 #[derive(Debug)]
 pub(super) struct LogStore {
     reader: LogReader,
-    vote: Option<Vote<NodeId>>,
+    vote: Option<Vote<Voter>>,
     thread: LogThread,
 }
 
@@ -65,6 +67,12 @@ impl LogStore {
             loaded_vote(vote)
         });
         Ok(LogStore { reader: LogReader { entries: Arc::new(Mutex::new(entries)) }, vote, thread })
+    }
+
+    /// The vote that openraft starts from.
+    #[cfg(test)]
+    pub(super) fn vote(&self) -> Option<Vote<Voter>> {
+        self.vote
     }
 
     /// True for a log that never held anything.
@@ -100,7 +108,7 @@ impl RaftLogStorage<Types> for LogStore {
         self.reader.clone()
     }
 
-    async fn save_vote(&mut self, vote: &Vote<NodeId>) -> Result<(), StorageError> {
+    async fn save_vote(&mut self, vote: &Vote<Voter>) -> Result<(), StorageError> {
         let record = Record::Vote(stored_vote(vote));
         let written = self.thread.write(|done| Write::Append(vec![record], done)).await;
         written.map_err(|e| StorageIOError::write_vote(&e))?;
@@ -108,7 +116,7 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 
-    async fn read_vote(&mut self) -> Result<Option<Vote<NodeId>>, StorageError> {
+    async fn read_vote(&mut self) -> Result<Option<Vote<Voter>>, StorageError> {
         Ok(self.vote)
     }
 
@@ -129,13 +137,13 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 
-    async fn truncate(&mut self, from: LogId<NodeId>) -> Result<(), StorageError> {
+    async fn truncate(&mut self, from: LogId<Voter>) -> Result<(), StorageError> {
         self.reader.entries.lock().by_index.split_off(&from.index);
         let record = Record::Truncate(from.index);
         self.thread.write(|done| Write::Append(vec![record], done)).await.map_err(write_failed)
     }
 
-    async fn purge(&mut self, upto: LogId<NodeId>) -> Result<(), StorageError> {
+    async fn purge(&mut self, upto: LogId<Voter>) -> Result<(), StorageError> {
         let mut kept: Vec<Record> = self.vote.iter().map(|v| Record::Vote(stored_vote(v))).collect();
         {
             let mut held = self.reader.entries.lock();

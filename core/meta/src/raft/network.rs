@@ -1,6 +1,5 @@
 //! The way to the other voters: there is none, while this node is the only one.
 
-use buslane_wire::ids::NodeId;
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -9,12 +8,12 @@ use openraft::raft::{
 };
 use openraft::{RaftNetwork, RaftNetworkFactory};
 
-use super::types::{Address, Types};
+use super::types::{Address, Types, Voter};
 
 /// A voter that is not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there is no such peer: node {0}")]
-pub(super) struct NoSuchPeer(pub(super) NodeId);
+pub(super) struct NoSuchPeer(pub(super) Voter);
 
 /// The network of the only voter.
 #[derive(Debug)]
@@ -23,12 +22,12 @@ pub(super) struct NoPeers;
 impl RaftNetworkFactory<Types> for NoPeers {
     type Network = NoSuchPeer;
 
-    async fn new_client(&mut self, target: NodeId, _: &Address) -> NoSuchPeer {
+    async fn new_client(&mut self, target: Voter, _: &Address) -> NoSuchPeer {
         NoSuchPeer(target)
     }
 }
 
-type Failed<E> = RPCError<NodeId, Address, E>;
+type Failed<E> = RPCError<Voter, Address, E>;
 
 impl NoSuchPeer {
     fn refuse<E: std::error::Error>(&self) -> Failed<E> {
@@ -41,7 +40,7 @@ impl RaftNetwork<Types> for NoSuchPeer {
         &mut self,
         _: AppendEntriesRequest<Types>,
         _: RPCOption,
-    ) -> Result<AppendEntriesResponse<NodeId>, Failed<RaftError<NodeId>>> {
+    ) -> Result<AppendEntriesResponse<Voter>, Failed<RaftError<Voter>>> {
         Err(self.refuse())
     }
 
@@ -49,15 +48,15 @@ impl RaftNetwork<Types> for NoSuchPeer {
         &mut self,
         _: InstallSnapshotRequest<Types>,
         _: RPCOption,
-    ) -> Result<InstallSnapshotResponse<NodeId>, Failed<RaftError<NodeId, InstallSnapshotError>>> {
+    ) -> Result<InstallSnapshotResponse<Voter>, Failed<RaftError<Voter, InstallSnapshotError>>> {
         Err(self.refuse())
     }
 
     async fn vote(
         &mut self,
-        _: VoteRequest<NodeId>,
+        _: VoteRequest<Voter>,
         _: RPCOption,
-    ) -> Result<VoteResponse<NodeId>, Failed<RaftError<NodeId>>> {
+    ) -> Result<VoteResponse<Voter>, Failed<RaftError<Voter>>> {
         Err(self.refuse())
     }
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use buslane_wire::ids::NodeId;
 use openraft::storage::RaftStateMachine;
 use openraft::{
     AnyError, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError,
@@ -14,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::types::{
-    Address, Applied, Entry, StorageError, StoredMembership, Types, log_id, membership, position, voters,
+    Address, Applied, Entry, StorageError, StoredMembership, Types, Voter, log_id, membership, position,
+    voters,
 };
 use crate::apply::apply_entry;
 use crate::encoding::{decode_image, encode_image};
@@ -76,7 +76,7 @@ async fn blocking<T: Send + 'static>(
 #[derive(Debug)]
 pub(super) struct StateMachine {
     image: Arc<Image>,
-    last: Option<LogId<NodeId>>,
+    last: Option<LogId<Voter>>,
     membership: StoredMembership,
     publish: watch::Sender<Arc<Image>>,
     snapshots: Arc<Snapshots>,
@@ -91,7 +91,7 @@ impl StateMachine {
     ) -> Result<(StateMachine, watch::Receiver<Arc<Image>>), MetaLogError> {
         let image = Arc::new(restore(snapshot, folder)?);
         let (publish, images) = watch::channel(image.clone());
-        let last = snapshot.map(|s| log_id(s.last));
+        let last = snapshot.and_then(|s| s.last).map(log_id);
         let membership = snapshot.map(stored_membership).unwrap_or_default();
         Ok((StateMachine { image, last, membership, publish, snapshots }, images))
     }
@@ -101,15 +101,14 @@ fn stored_membership(snapshot: &meta_log::Snapshot) -> StoredMembership {
     StoredMembership::new(snapshot.voters_at.map(log_id), membership(&snapshot.voters))
 }
 
-fn meta(last: Option<LogId<NodeId>>, membership: StoredMembership) -> SnapshotMeta<NodeId, Address> {
+fn meta(last: Option<LogId<Voter>>, membership: StoredMembership) -> SnapshotMeta<Voter, Address> {
     let snapshot_id = last.map_or_else(String::new, |id| id.to_string());
     SnapshotMeta { last_log_id: last, last_membership: membership, snapshot_id }
 }
 
-fn file_of(meta: &SnapshotMeta<NodeId, Address>, image: Vec<u8>) -> meta_log::Snapshot {
-    let last = meta.last_log_id.expect("a snapshot is taken of an image that holds an entry");
+fn file_of(meta: &SnapshotMeta<Voter, Address>, image: Vec<u8>) -> meta_log::Snapshot {
     meta_log::Snapshot {
-        last: position(&last),
+        last: meta.last_log_id.as_ref().map(position),
         voters_at: meta.last_membership.log_id().as_ref().map(position),
         voters: voters(meta.last_membership.membership()),
         image,
@@ -119,7 +118,7 @@ fn file_of(meta: &SnapshotMeta<NodeId, Address>, image: Vec<u8>) -> meta_log::Sn
 impl RaftStateMachine<Types> for StateMachine {
     type SnapshotBuilder = Builder;
 
-    async fn applied_state(&mut self) -> Result<(Option<LogId<NodeId>>, StoredMembership), StorageError> {
+    async fn applied_state(&mut self) -> Result<(Option<LogId<Voter>>, StoredMembership), StorageError> {
         Ok((self.last, self.membership.clone()))
     }
 
@@ -171,7 +170,7 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn install_snapshot(
         &mut self,
-        meta: &SnapshotMeta<NodeId, Address>,
+        meta: &SnapshotMeta<Voter, Address>,
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
         let failed = |e| StorageIOError::write_snapshot(Some(meta.signature()), e);
@@ -191,7 +190,7 @@ impl RaftStateMachine<Types> for StateMachine {
         let read = blocking(move || snapshots.read()).await;
         let found = read.map_err(|e| StorageIOError::read_snapshot(None, e))?;
         Ok(found.map(|s| Snapshot {
-            meta: meta(Some(log_id(s.last)), stored_membership(&s)),
+            meta: meta(s.last.map(log_id), stored_membership(&s)),
             snapshot: Box::new(Cursor::new(s.image)),
         }))
     }
@@ -201,7 +200,7 @@ impl RaftStateMachine<Types> for StateMachine {
 #[derive(Debug)]
 pub(super) struct Builder {
     image: Arc<Image>,
-    meta: SnapshotMeta<NodeId, Address>,
+    meta: SnapshotMeta<Voter, Address>,
     snapshots: Arc<Snapshots>,
 }
 

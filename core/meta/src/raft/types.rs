@@ -14,6 +14,36 @@ use crate::encoding::{decode_entry, encode_entry};
 use crate::meta_log::{LogEntry, LogPosition, Member, MetaLogError, Payload, Vote, Voters};
 use crate::replay::encoding;
 
+/// A node as openraft names it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Voter(pub(super) i32);
+
+impl std::fmt::Display for Voter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<NodeId> for Voter {
+    fn from(node: NodeId) -> Voter {
+        Voter(node.0)
+    }
+}
+
+impl From<Voter> for NodeId {
+    fn from(voter: Voter) -> NodeId {
+        NodeId(voter.0)
+    }
+}
+
+/// openraft's own tests of a storage count nodes.
+#[cfg(test)]
+impl From<u64> for Voter {
+    fn from(number: u64) -> Voter {
+        Voter(number as i32)
+    }
+}
+
 /// One entry's commands, encoded once.
 #[derive(Clone, Debug)]
 pub(super) struct Proposal {
@@ -39,36 +69,40 @@ openraft::declare_raft_types!(
     pub(super) Types:
         D = Proposal,
         R = Applied,
-        NodeId = NodeId,
+        NodeId = Voter,
         Node = Address,
 );
 
 pub(super) type Entry = openraft::Entry<Types>;
-pub(super) type StorageError = openraft::StorageError<NodeId>;
-pub(super) type StoredMembership = openraft::StoredMembership<NodeId, Address>;
+pub(super) type StorageError = openraft::StorageError<Voter>;
+pub(super) type StoredMembership = openraft::StoredMembership<Voter, Address>;
 
-pub(super) fn position(id: &LogId<NodeId>) -> LogPosition {
-    LogPosition { term: id.leader_id.term, leader: id.leader_id.node_id, index: id.index }
+pub(super) fn position(id: &LogId<Voter>) -> LogPosition {
+    LogPosition { term: id.leader_id.term, leader: id.leader_id.node_id.into(), index: id.index }
 }
 
-pub(super) fn log_id(at: LogPosition) -> LogId<NodeId> {
-    LogId::new(CommittedLeaderId::new(at.term, at.leader), at.index)
+pub(super) fn log_id(at: LogPosition) -> LogId<Voter> {
+    LogId::new(CommittedLeaderId::new(at.term, at.leader.into()), at.index)
 }
 
-pub(super) fn voters(membership: &Membership<NodeId, Address>) -> Voters {
+pub(super) fn voters(membership: &Membership<Voter, Address>) -> Voters {
     Voters {
-        groups: membership.get_joint_config().iter().map(|g| g.iter().copied().collect()).collect(),
+        groups: membership
+            .get_joint_config()
+            .iter()
+            .map(|g| g.iter().copied().map(NodeId::from).collect())
+            .collect(),
         members: membership
             .nodes()
-            .map(|(node, address)| Member { node: *node, address: address.0.clone() })
+            .map(|(node, address)| Member { node: (*node).into(), address: address.0.clone() })
             .collect(),
     }
 }
 
-pub(super) fn membership(voters: &Voters) -> Membership<NodeId, Address> {
-    let groups = voters.groups.iter().map(|g| g.iter().copied().collect()).collect();
+pub(super) fn membership(voters: &Voters) -> Membership<Voter, Address> {
+    let groups = voters.groups.iter().map(|g| g.iter().copied().map(Voter::from).collect()).collect();
     let members: BTreeMap<_, _> =
-        voters.members.iter().map(|m| (m.node, Address(m.address.clone()))).collect();
+        voters.members.iter().map(|m| (m.node.into(), Address(m.address.clone()))).collect();
     Membership::new(groups, members)
 }
 
@@ -93,12 +127,12 @@ pub(super) fn loaded(entry: LogEntry, folder: &Path) -> Result<Entry, MetaLogErr
     Ok(Entry { log_id: log_id(entry.at), payload })
 }
 
-pub(super) fn stored_vote(vote: &openraft::Vote<NodeId>) -> Vote {
-    Vote { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+pub(super) fn stored_vote(vote: &openraft::Vote<Voter>) -> Vote {
+    Vote { term: vote.leader_id.term, node: vote.leader_id.node_id.into(), committed: vote.committed }
 }
 
-pub(super) fn loaded_vote(vote: Vote) -> openraft::Vote<NodeId> {
-    let mut loaded = openraft::Vote::new(vote.term, vote.node);
+pub(super) fn loaded_vote(vote: Vote) -> openraft::Vote<Voter> {
+    let mut loaded = openraft::Vote::new(vote.term, vote.node.into());
     loaded.committed = vote.committed;
     loaded
 }
