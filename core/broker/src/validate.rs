@@ -178,13 +178,11 @@ fn header_fields(
     if header.is_transactional() {
         return Err(invalid(ErrorCode::INVALID_TXN_STATE, "transactions are not served yet"));
     }
-    if header.has_producer() {
-        if header.producer_epoch < 0 || header.base_sequence < 0 {
-            return refuse(format!(
-                "producer {} with epoch {} and sequence {}: both must be 0 or more",
-                header.producer_id, header.producer_epoch, header.base_sequence
-            ));
-        }
+    if header.has_producer() && (header.producer_epoch < 0 || header.base_sequence < 0) {
+        return refuse(format!(
+            "producer {} with epoch {} and sequence {}: both must be 0 or more",
+            header.producer_id, header.producer_epoch, header.base_sequence
+        ));
     }
     // Without a producer id the sequence means nothing: kafkajs and aiokafka leave a 0 there.
     if config.timestamp_type == TimestampType::CreateTime {
