@@ -186,7 +186,7 @@ fn split(batch: &[u8]) -> Result<(BatchHeader, &[u8]), BatchError> {
 /// Checked of each: that it lies within the batch, that its fields fill it exactly, that its offset delta is above its
 /// predecessor's and not above the batch's last, that its timestamp exists. Checked at the end: that there are as many
 /// as the header says, and no bytes behind them. Deltas may have gaps, since compaction leaves some: that a producer's
-/// have none is for [`super::validate`] to see.
+/// have none is for [`validate`](super::validate()) to see.
 #[derive(Clone, Debug)]
 pub struct RecordIter<'a> {
     header: BatchHeader,
