@@ -18,6 +18,9 @@ pub(crate) const INTERVAL: u64 = 4096;
 /// Bytes of an entry.
 pub(crate) const ENTRY_LEN: u64 = 20;
 
+/// Entries read at once where the answer is near: 8 KiB, more than a fetch of a megabyte spans.
+const BLOCK: u64 = 409;
+
 /// No batch before: below every timestamp.
 pub(crate) const NO_TIMESTAMP: i64 = i64::MIN;
 
@@ -95,23 +98,58 @@ impl IndexOf {
         self.decode(number, &bytes).ok_or(IndexError::Doubtful)
     }
 
-    /// The last of the first `count` entries for which `wanted` holds; it must hold for a prefix of them. About
-    /// log2(count) small reads.
+    /// The last of the first `count` entries for which `wanted` holds, and its number; it must hold for a prefix of them.
+    ///
+    /// `hint` is the number of an entry near which the answer may lie: then one read of [`BLOCK`] entries suffices. Else
+    /// single entries are read until the rest fits into one such read.
     pub(crate) fn last_where(
         &self,
         file: &dyn FsFile,
         count: u64,
+        hint: u64,
         wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Option<Entry>, IndexError> {
+    ) -> Result<Option<(u64, Entry)>, IndexError> {
+        // Below `low` all are wanted, from `high` on none.
         let (mut low, mut high, mut best) = (0, count, None);
+        let mut block_at = Some(hint.min(count.saturating_sub(1)));
         while low < high {
-            let middle = low + (high - low) / 2;
-            let entry = self.read(file, middle)?;
-            if wanted(&entry) {
-                best = Some(entry);
-                low = middle + 1;
-            } else {
-                high = middle;
+            let block_at = match block_at.take() {
+                None if high - low > BLOCK => {
+                    let middle = low + (high - low) / 2;
+                    let entry = self.read(file, middle)?;
+                    if wanted(&entry) {
+                        best = Some((middle, entry));
+                        low = middle + 1;
+                    } else {
+                        high = middle;
+                    }
+                    continue;
+                }
+                None => low,
+                Some(near) => near,
+            };
+            let mut bytes = [0; (BLOCK * ENTRY_LEN) as usize];
+            let block_end = (block_at + BLOCK).min(high);
+            let block = &mut bytes[..((block_end - block_at) * ENTRY_LEN) as usize];
+            read_exact_at(file, block, block_at * ENTRY_LEN)?;
+            let entries = block.as_chunks::<{ ENTRY_LEN as usize }>().0;
+            let (mut first, mut end) = (block_at, block_end);
+            while first < end {
+                let middle = first + (end - first) / 2;
+                let bytes = &entries[(middle - block_at) as usize];
+                let entry = self.decode(middle, bytes).ok_or(IndexError::Doubtful)?;
+                if wanted(&entry) {
+                    best = Some((middle, entry));
+                    first = middle + 1;
+                } else {
+                    end = middle;
+                }
+            }
+            if first > block_at {
+                low = first;
+            }
+            if first < block_end {
+                high = first;
             }
         }
         Ok(best)
@@ -150,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::disk::Disk;
+    use crate::faulty::FaultyFs;
     use crate::fs::{Fs, OpenMode};
 
     const OF: IndexOf = IndexOf { segment: SegmentId(9), base_offset: 1000 };
@@ -166,10 +205,10 @@ mod tests {
         (0..100).for_each(|n| OF.encode(n, &entry(n), &mut bytes));
         file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
         OF.check_all(&*file, 100).unwrap();
-        for offset in 990..2020 {
-            let found = OF.last_where(&*file, 100, |e| e.offset <= offset).unwrap();
-            let expected = (0..100).rev().map(entry).find(|e| e.offset <= offset);
-            assert_eq!(found, expected);
+        for (offset, hint) in (990..2020).flat_map(|o| [0, 3, 50, 99, 1000].map(|h| (o, h))) {
+            let found = OF.last_where(&*file, 100, hint, |e| e.offset <= offset).unwrap();
+            let expected = (0..100).rev().map(|n| (n, entry(n))).find(|(_, e)| e.offset <= offset);
+            assert_eq!(found, expected, "{offset} from {hint}");
         }
         assert!(matches!(OF.check_all(&*file, 101), Err(IndexError::Doubtful)), "it is shorter");
         for bit in 0..bytes.len() * 8 {
@@ -182,5 +221,31 @@ mod tests {
         let other = IndexOf { segment: SegmentId(8), ..OF };
         assert_eq!(other.decode(0, bytes.first_chunk().unwrap()), None, "an entry of another segment");
         assert_eq!(OF.decode(1, bytes.first_chunk().unwrap()), None, "an entry in another's place");
+    }
+
+    #[test]
+    fn a_large_index_is_searched_in_few_reads_and_near_the_hint_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::new(std::sync::Arc::new(Disk));
+        let file = fs.open(&dir.path().join("i"), OpenMode::CreateNew).unwrap();
+        let count = 100_000;
+        let mut bytes = Vec::new();
+        (0..count).for_each(|n| OF.encode(n, &entry(n), &mut bytes));
+        file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
+        let search = |number: u64, hint| {
+            let before = fs.counts().reads;
+            let offset = entry(number).offset + 5;
+            let found = OF.last_where(&*file, count, hint, |e| e.offset <= offset).unwrap();
+            assert_eq!(found, Some((number, entry(number))), "from {hint}");
+            fs.counts().reads - before
+        };
+        for number in (0..count).step_by(997).chain([count - 1]) {
+            assert!(search(number, 0) <= 10);
+            assert!(search(number, count / 2) <= 10);
+            assert!(search(number, number + 1) <= 10, "just before the hint");
+            for ahead in [0, 1, 300] {
+                assert_eq!(search(number, number.saturating_sub(ahead)), 1);
+            }
+        }
     }
 }

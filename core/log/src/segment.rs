@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use buslane_wire::ids::{Durability, LeaderEpoch, SegmentRef};
 use parking_lot::{Mutex, RwLock};
@@ -154,6 +155,8 @@ pub struct Segment {
     pub(crate) tail: Mutex<Tail>,
     /// Held by whoever changes the files.
     writer: Mutex<()>,
+    /// Number of the index entry found last.
+    index_hint: AtomicU64,
     /// Kept open while it is written to.
     pinned: Mutex<Option<Arc<dyn FsFile>>>,
     pub(crate) requests: Mutex<Requests>,
@@ -200,6 +203,7 @@ impl Segment {
                 sparse: SparseTail::new(!sealed),
             }),
             writer: Mutex::new(()),
+            index_hint: AtomicU64::new(0),
             pinned: Mutex::new(parts.log),
             requests: Mutex::default(),
         })

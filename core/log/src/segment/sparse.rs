@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::read::ReadError;
 use super::{Phase, Segment};
@@ -133,10 +134,16 @@ impl Segment {
                         count
                     }
                 };
-                self.index_of().last_where(&*file, count, wanted)
+                let hint = self.index_hint.load(Ordering::Relaxed);
+                self.index_of().last_where(&*file, count, hint, wanted)
             });
             match found {
-                Ok(entry) => return Ok(entry.unwrap_or(start)),
+                Ok(None) => return Ok(start),
+                Ok(Some((number, entry))) => {
+                    // Readers go on where they stopped.
+                    self.index_hint.store(number, Ordering::Relaxed);
+                    return Ok(entry);
+                }
                 Err(IndexError::Doubtful) => self.rebuild_index(rebuilt)?,
                 Err(IndexError::Io) => return Ok(start),
             }
@@ -234,20 +241,14 @@ impl Segment {
             let file = self.index_file()?;
             let count = file.len()? / ENTRY_LEN;
             let of = self.index_of();
-            let (mut low, mut high) = (0, count);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                if of.read(&*file, middle)?.position <= position { low = middle + 1 } else { high = middle }
-            }
-            if low == 0 {
-                return Ok((0, start));
-            }
-            let entry = of.read(&*file, low - 1)?;
+            let found = of.last_where(&*file, count, count.saturating_sub(1), |e| e.position <= position)?;
+            let Some((number, entry)) = found else { return Ok((0, start)) };
+            let kept = number + 1;
             if thorough {
-                of.check_all(&*file, low)?;
+                of.check_all(&*file, kept)?;
             }
             match Walk::new(log, u64::MAX).header_at(entry.position) {
-                Ok(header) if header.base_offset == entry.offset => Ok((low, entry)),
+                Ok(header) if header.base_offset == entry.offset => Ok((kept, entry)),
                 Err(WalkError::Io(_)) => Err(IndexError::Io),
                 _ => Err(IndexError::Doubtful),
             }
