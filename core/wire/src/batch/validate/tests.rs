@@ -253,7 +253,7 @@ fn a_gap_is_compactions_not_a_producers() {
     builder.build(&BatchOptions::default(), &mut out).unwrap();
     // The header alone gives it away, unless it lies as well.
     assert!(matches!(both(&out), Refused::Count { record_count: 3, last_offset_delta: 3 }));
-    let lying = changed(&out, &out[HEADER_LEN..].to_vec(), |h| h.record_count = 4);
+    let lying = changed(&out, &out[HEADER_LEN..], |h| h.record_count = 4);
     let refused = check(&lying, &rules(STRICT)).unwrap_err();
     let Refused::Records { faults, total: 3 } = &refused else { panic!("{refused:?}") };
     assert_eq!(faults[0], RecordFault { index: 1, reason: FaultReason::OffsetDelta { got: 2 } });
