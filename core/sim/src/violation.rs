@@ -61,6 +61,12 @@ pub mod names {
     pub const IDENTITY_IS_STABLE: &str = "IdentityIsStable";
     /// A producer checkpoint that a seal covers is there.
     pub const CHECKPOINT_SURVIVES: &str = "CheckpointSurvives";
+    /// A metadata command, once answered, is in the image for ever.
+    pub const COMMAND_SURVIVES: &str = "CommandSurvives";
+    /// A batch that an idempotent producer sent is stored once, and its retries are answered with its offsets.
+    pub const STORED_ONCE: &str = "StoredOnce";
+    /// What was acknowledged is there, but for losses that were recorded and that the faults explain.
+    pub const PROMISED: &str = "Promised";
     /// What no fault hit does not fail; a power cut is not taken for damage.
     pub const WORKS_WITHOUT_FAULT: &str = "WorksWithoutFault";
     /// An assertion of the code under test.
