@@ -20,6 +20,9 @@ use super::producer::Sent;
 use super::{Mistake, PARTITIONS, RunId, TOPIC, World};
 use crate::violation::{Violation, ensure, names};
 
+/// A batch as it is read: its base offset, then the sequence of its first record and the number of its records.
+type StoredBatch = (i64, (i64, i32));
+
 /// Who carries a task out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Target {
@@ -757,7 +760,7 @@ impl World {
         copy: &Segment,
         segment: SegmentRef,
         end_offset: Option<i64>,
-    ) -> Result<Vec<(i64, (i64, i32))>, Violation> {
+    ) -> Result<Vec<StoredBatch>, Violation> {
         let end = end_offset.expect("it is sealed");
         let wrong = |detail: String| Violation { invariant: names::SEALED_IS_SYNCED, detail };
         let read = copy.read(copy.base_offset(), u64::MAX, end, true);
