@@ -1,6 +1,7 @@
 //! What stands in the files of a data folder, as values: the command line prints them as text or JSON.
 //!
-//! Damage ends a dump with a value that says so; nothing here repairs.
+//! Damage ends a dump with a value that says so; nothing here repairs, takes a lock or writes, so a server may run meanwhile:
+//! what it is just writing may look torn.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -9,13 +10,12 @@ use std::path::Path;
 use buslane_wire::batch::{BatchHeader, BatchRecords};
 use serde::{Serialize, Serializer};
 
-use crate::fs::{OpenMode, read_exact_at};
+use crate::fs::{Fs, OpenMode, read_exact_at};
 use crate::index::{ENTRY_LEN, IndexOf};
 use crate::journal::JournalError;
 use crate::journal::record::Record;
-use crate::journal::replay;
+use crate::journal::{replay, replay_before};
 use crate::layout::{self, Part};
-use crate::offline::Offline;
 use crate::producers;
 use crate::walk::{Walk, WalkError, check_crc};
 
@@ -132,12 +132,23 @@ pub enum LogDump {
     },
 }
 
+/// Where a file stops making sense.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DamageDump {
+    /// Where, in bytes.
+    pub position: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// One entry of an index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct IndexDump {
     /// Counted from 0.
     pub number: u64,
-    /// What it says; nothing when its checksum does not match.
+    /// Where it stands in the index, in bytes.
+    pub position: u64,
+    /// What it says; nothing when its checksum does not match, or it is not all there.
     pub entry: Option<IndexEntryDump>,
 }
 
@@ -155,6 +166,8 @@ pub struct IndexEntryDump {
 /// One producer checkpoint. Its payload is the owner's.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ProducersDump {
+    /// Where it stands in the file, in bytes.
+    pub position: u64,
     /// As of which offset, exclusive.
     pub end_offset: i64,
     /// What the owner gave; nothing when the checksum does not match.
@@ -175,6 +188,9 @@ pub struct JournalDump {
     pub torn_bytes: u64,
     /// All records, in order, each as one line.
     pub records: Vec<JournalRecordDump>,
+    /// What ends the records, where it is no torn end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<DamageDump>,
 }
 
 /// One record of the journal.
@@ -211,106 +227,139 @@ fn some_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Er
     }
 }
 
-impl Offline {
-    /// Gives the batches of a log file one by one, until `each` breaks off. `with_records` decodes their records.
-    pub fn dump_log(
-        &self,
-        file: &Path,
-        with_records: bool,
-        mut each: impl FnMut(LogDump) -> ControlFlow<()>,
-    ) -> Result<(), DumpError> {
-        let io_error = |source| DumpError::Io { file: file.display().to_string(), source };
-        let log = self.fs.open(file, OpenMode::Read).map_err(io_error)?;
-        let len = log.len().map_err(io_error)?;
-        let mut walk = Walk::new(&*log, len);
-        let (mut position, mut scratch) = (0, Vec::new());
-        while position < len {
-            let header = match walk.header_at(position) {
-                Ok(header) => header,
-                Err(WalkError::Io(source)) => return Err(io_error(source)),
-                Err(WalkError::Bad(reason) | WalkError::Incomplete(reason)) => {
-                    let _ = each(LogDump::Damage { position, reason });
-                    return Ok(());
-                }
-            };
-            let crc_ok = match check_crc(&*log, position, &header, &mut scratch) {
-                Ok(()) => true,
-                Err(WalkError::Io(source)) => return Err(io_error(source)),
-                Err(_) => false,
-            };
-            let mut dump = describe(position, &header, crc_ok);
-            if with_records {
-                let mut batch = vec![0; header.total_len()];
-                read_exact_at(&*log, &mut batch, position).map_err(io_error)?;
-                match records(&batch) {
-                    Ok(records) => dump.records = Some(records),
-                    Err(reason) => dump.records_error = Some(reason),
-                }
-            }
-            if each(LogDump::Batch(dump)).is_break() {
+/// What to give of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogDumpOptions {
+    /// The records of each batch, too.
+    pub records: bool,
+    /// Only batches that reach to this offset or beyond.
+    pub from: Option<i64>,
+}
+
+/// Gives the batches of a log file one by one, until `each` breaks off. A bad checksum is told with its batch; what is no
+/// batch ends the dump. The file may lie anywhere and be called anything.
+pub fn dump_log(
+    fs: &dyn Fs,
+    file: &Path,
+    options: LogDumpOptions,
+    mut each: impl FnMut(LogDump) -> ControlFlow<()>,
+) -> Result<(), DumpError> {
+    let io_error = |source| DumpError::Io { file: file.display().to_string(), source };
+    let log = fs.open(file, OpenMode::Read).map_err(io_error)?;
+    let len = log.len().map_err(io_error)?;
+    let mut walk = Walk::new(&*log, len);
+    let (mut position, mut scratch) = (0, Vec::new());
+    while position < len {
+        let header = match walk.header_at(position) {
+            Ok(header) => header,
+            Err(WalkError::Io(source)) => return Err(io_error(source)),
+            Err(WalkError::Bad(reason) | WalkError::Incomplete(reason)) => {
+                let _ = each(LogDump::Damage { position, reason });
                 return Ok(());
             }
-            position += header.total_len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Gives the entries of an index one by one, until `each` breaks off.
-    pub fn dump_index(
-        &self,
-        file: &Path,
-        mut each: impl FnMut(IndexDump) -> ControlFlow<()>,
-    ) -> Result<(), DumpError> {
-        let io_error = |source| DumpError::Io { file: file.display().to_string(), source };
-        let name = file.file_name().and_then(|n| n.to_str()).and_then(layout::parse_file_name);
-        let Some((base_offset, segment, Part::Index)) = name else {
-            return Err(DumpError::Name { file: file.display().to_string() });
         };
-        let of = IndexOf { segment, base_offset };
-        let index = self.fs.open(file, OpenMode::Read).map_err(io_error)?;
-        let count = index.len().map_err(io_error)? / ENTRY_LEN;
-        for number in 0..count {
+        let next = position + header.total_len() as u64;
+        if options.from.is_some_and(|from| header.last_offset() < from) {
+            position = next;
+            continue;
+        }
+        let crc_ok = match check_crc(&*log, position, &header, &mut scratch) {
+            Ok(()) => true,
+            Err(WalkError::Io(source)) => return Err(io_error(source)),
+            Err(_) => false,
+        };
+        let mut dump = describe(position, &header, crc_ok);
+        if options.records {
+            let mut batch = vec![0; header.total_len()];
+            read_exact_at(&*log, &mut batch, position).map_err(io_error)?;
+            match records(&batch) {
+                Ok(records) => dump.records = Some(records),
+                Err(reason) => dump.records_error = Some(reason),
+            }
+        }
+        if each(LogDump::Batch(dump)).is_break() {
+            return Ok(());
+        }
+        position = next;
+    }
+    Ok(())
+}
+
+/// Gives the entries of an index one by one, until `each` breaks off. Its name must be the store's: an entry's checksum
+/// covers which segment it belongs to. Bytes at the end that are no whole entry are one without content.
+pub fn dump_index(
+    fs: &dyn Fs,
+    file: &Path,
+    mut each: impl FnMut(IndexDump) -> ControlFlow<()>,
+) -> Result<(), DumpError> {
+    let io_error = |source| DumpError::Io { file: file.display().to_string(), source };
+    let name = file.file_name().and_then(|n| n.to_str()).and_then(layout::parse_file_name);
+    let Some((base_offset, segment, Part::Index)) = name else {
+        return Err(DumpError::Name { file: file.display().to_string() });
+    };
+    let of = IndexOf { segment, base_offset };
+    let index = fs.open(file, OpenMode::Read).map_err(io_error)?;
+    let len = index.len().map_err(io_error)?;
+    for number in 0..len.div_ceil(ENTRY_LEN) {
+        let position = number * ENTRY_LEN;
+        let entry = if len - position < ENTRY_LEN {
+            None
+        } else {
             let mut bytes = [0; ENTRY_LEN as usize];
-            read_exact_at(&*index, &mut bytes, number * ENTRY_LEN).map_err(io_error)?;
-            let entry = of.decode(number, &bytes).map(|e| IndexEntryDump {
+            read_exact_at(&*index, &mut bytes, position).map_err(io_error)?;
+            of.decode(number, &bytes).map(|e| IndexEntryDump {
                 base_offset: e.offset,
                 position: e.position,
                 max_timestamp_before: (e.max_before != crate::index::NO_TIMESTAMP).then_some(e.max_before),
-            });
-            if each(IndexDump { number, entry }).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The producer checkpoints of a file.
-    pub fn dump_producers(&self, file: &Path) -> Result<Vec<ProducersDump>, DumpError> {
-        let dump = || -> io::Result<Vec<ProducersDump>> {
-            let producers = self.fs.open(file, OpenMode::Read)?;
-            let (frames, _) = producers::frames(&*producers)?;
-            let payload = |frame: &producers::FrameAt| {
-                Ok(ProducersDump {
-                    end_offset: frame.end_offset,
-                    payload: producers::payload(&*producers, frame)?,
-                })
-            };
-            frames.iter().map(payload).collect()
+            })
         };
-        dump().map_err(|source| DumpError::Io { file: file.display().to_string(), source })
+        if each(IndexDump { number, position, entry }).is_break() {
+            break;
+        }
     }
+    Ok(())
+}
 
-    /// What the store journal says.
-    pub fn dump_journal(&self) -> Result<JournalDump, DumpError> {
-        let replayed = replay(&*self.fs, &self.root, None)?;
-        Ok(JournalDump {
-            incarnation: replayed.state.incarnation,
-            boot_id: replayed.state.boot_id,
-            clean_stop: replayed.clean,
-            torn_bytes: replayed.cut.map_or(0, |cut| cut.bytes),
-            records: replayed.records.iter().map(|(position, record)| in_words(*position, record)).collect(),
-        })
-    }
+/// The producer checkpoints of a file, and the damage that ends them.
+pub fn dump_producers(
+    fs: &dyn Fs,
+    file: &Path,
+) -> Result<(Vec<ProducersDump>, Option<DamageDump>), DumpError> {
+    let dump = || -> io::Result<_> {
+        let producers = fs.open(file, OpenMode::Read)?;
+        let (frames, end) = producers::frames(&*producers)?;
+        let payload = |frame: &producers::FrameAt| {
+            Ok(ProducersDump {
+                position: frame.position,
+                end_offset: frame.end_offset,
+                payload: producers::payload(&*producers, frame)?,
+            })
+        };
+        let checkpoints: Vec<_> = frames.iter().map(payload).collect::<io::Result<_>>()?;
+        let rest = (producers.len()? > end)
+            .then(|| DamageDump { position: end, reason: "the bytes from here on are no checkpoint".into() });
+        Ok((checkpoints, rest))
+    };
+    dump().map_err(|source| DumpError::Io { file: file.display().to_string(), source })
+}
+
+/// What the store journal of a data folder says; of a damaged one what stands before the damage.
+pub fn dump_journal(fs: &dyn Fs, root: &Path) -> Result<JournalDump, DumpError> {
+    let (replayed, damage) = match replay(fs, root, None) {
+        Ok(replayed) => (replayed, None),
+        Err(JournalError::Corrupt { position, reason, .. }) => {
+            (replay_before(fs, root, position)?, Some(DamageDump { position, reason }))
+        }
+        Err(e) => return Err(e.into()),
+    };
+    Ok(JournalDump {
+        incarnation: replayed.state.incarnation,
+        boot_id: replayed.state.boot_id,
+        clean_stop: replayed.state.clean,
+        torn_bytes: replayed.cut.map_or(0, |cut| cut.bytes),
+        records: replayed.records.iter().map(|(position, record)| in_words(*position, record)).collect(),
+        damage,
+    })
 }
 
 fn describe(position: u64, header: &BatchHeader, crc_ok: bool) -> BatchDump {
@@ -395,7 +444,7 @@ fn in_words(position: u64, record: &Record) -> JournalRecordDump {
     JournalRecordDump { position, kind, about, detail }
 }
 
-/// What kind of file a path names, by its name.
+/// What kind of file a path names, by its ending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {
     /// Record batches.
@@ -409,16 +458,16 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// `None`: not a file of a store.
+    /// `None`: none of a store's.
     pub fn of(file: &Path) -> Option<FileKind> {
         let name = file.file_name()?.to_str()?;
-        if name == layout::JOURNAL {
-            return Some(FileKind::Journal);
-        }
-        Some(match layout::parse_file_name(name)?.2 {
-            Part::Log => FileKind::Log,
-            Part::Index => FileKind::Index,
-            Part::Producers => FileKind::Producers,
+        // What a repair cut off keeps its old name, with more behind it.
+        Some(match (name, name.rsplit_once('.').map(|(_, extension)| extension)) {
+            (layout::JOURNAL, _) => FileKind::Journal,
+            (_, Some("index")) => FileKind::Index,
+            (_, Some("producers")) => FileKind::Producers,
+            _ if name.ends_with(".log") || name.contains(".log.from-") => FileKind::Log,
+            _ => return None,
         })
     }
 }

@@ -23,7 +23,7 @@ use crate::layout;
 use crate::sync_site::{SyncSite, Syncs};
 
 use record::{FRAME_HEAD, Record, put_frame};
-pub(crate) use replay::{JournalCut, Replayed, replay};
+pub(crate) use replay::{JournalCut, Replayed, replay, replay_before};
 use state::State;
 
 /// Version of the file's layout.

@@ -18,7 +18,8 @@ pub(crate) const MAX_PAYLOAD: usize = 256 * 1024 * 1024;
 pub(crate) struct FrameAt {
     /// As of which offset, exclusive.
     pub(crate) end_offset: i64,
-    position: u64,
+    /// Where it starts, in bytes.
+    pub(crate) position: u64,
     payload_len: u64,
 }
 

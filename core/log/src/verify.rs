@@ -2,10 +2,13 @@
 //!
 //! A finding names the file, the place, what is wrong and what to do. With [`VerifyOptions::repair`] the bad end of a copy
 //! that is not sealed is cut off (and kept aside in `orphans/`), indexes are rebuilt, and what belongs to no log goes to
-//! `orphans/`. Nothing else is changed: a sealed segment is what the chain says it is, so damage in one is repaired from
-//! another copy, not by cutting.
+//! `orphans/`. What lies below a recovery point was synced, so it is cut only with [`VerifyOptions::accept_loss`]. Nothing
+//! else is changed: a sealed segment is what the chain says it is, so damage in one is repaired from another copy, not by
+//! cutting. What counts as a torn end is what recovery takes for one (`segment/recover.rs`).
 
+mod chain;
 mod copy;
+mod folder;
 mod repair;
 
 use std::io;
@@ -15,18 +18,22 @@ use buslane_wire::ids::{SegmentRef, TopicId};
 use serde::Serialize;
 
 use crate::data_dir::DataDirError;
-use crate::fs::Fs;
-use crate::journal::record::CopyState;
-use crate::journal::{JournalError, replay};
-use crate::layout::{self, Part};
+use crate::fs::{Fs, OpenMode};
+use crate::journal::JournalError;
 use crate::offline::{Access, Offline};
 use crate::store::FoundCopy;
+use chain::Role;
+pub use chain::{Chain, ChainSegment, SealedEnd};
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
     /// Repair what can be. Needs [`Access::Exclusive`].
     pub repair: bool,
+    /// With `repair`: cut copies of open segments even below their recovery point, where everything was synced.
+    pub accept_loss: bool,
+    /// What the metadata says. Without it the journal tells which copies are sealed, and what is missing stays unknown.
+    pub chain: Option<Chain>,
     /// Only this topic's copies.
     pub topic: Option<TopicId>,
     /// Only this partition of the topics checked.
@@ -35,13 +42,24 @@ pub struct VerifyOptions {
     pub segment: Option<u64>,
 }
 
+impl VerifyOptions {
+    fn takes(&self, segment: &SegmentRef) -> bool {
+        self.topic.is_none_or(|t| t == segment.partition.topic)
+            && self.partition.is_none_or(|p| p == segment.partition.partition)
+            && self.segment.is_none_or(|s| s == segment.segment.0)
+    }
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Nothing is lost: a crash leaves it, or the server mends it by itself.
+    /// Nothing is lost, and the server mends it by itself or passes it over.
     Note,
-    /// Something cannot be read, or the server refuses it.
+    /// The end of a file is torn, as a crash leaves it: the server cuts it. Nothing acknowledged is in it, or the loss is
+    /// one that the file's durability does not exclude, and is recorded.
+    TornEnd,
+    /// Something is not what was written, cannot be read, or is refused by the server.
     Damage,
 }
 
@@ -94,9 +112,11 @@ pub struct VerifySummary {
     pub bytes: u64,
     /// Findings that are notes.
     pub notes: usize,
+    /// Findings that are torn ends.
+    pub torn_ends: usize,
     /// Findings that are damage.
     pub damage: usize,
-    /// Of these, repaired.
+    /// Of the damage, repaired.
     pub repaired: usize,
 }
 
@@ -145,6 +165,7 @@ struct Verify<'a> {
     fs: &'a dyn Fs,
     root: &'a Path,
     repair: bool,
+    accept_loss: bool,
     /// The server may be writing meanwhile.
     live: bool,
     summary: VerifySummary,
@@ -155,6 +176,7 @@ impl Verify<'_> {
     fn find(&mut self, finding: Finding) {
         match finding.severity {
             Severity::Note => self.summary.notes += 1,
+            Severity::TornEnd => self.summary.torn_ends += 1,
             Severity::Damage => {
                 self.summary.damage += 1;
                 self.summary.repaired += usize::from(finding.repaired.is_some());
@@ -181,6 +203,7 @@ impl Offline {
             fs: &*self.fs,
             root: &self.root,
             repair: options.repair,
+            accept_loss: options.accept_loss,
             live,
             summary: VerifySummary::default(),
             report,
@@ -189,32 +212,44 @@ impl Offline {
         if everything {
             self.verify_identity(&mut verify)?;
         }
-        let journal = self.verify_journal(&mut verify)?;
+        let journal = self.verify_journal(boot_id, &mut verify)?;
         let mut copies = self.copies().map_err(at(&self.root))?;
         if everything {
             verify.names(&copies)?;
         }
-        copies.retain(|copy| {
-            options.topic.is_none_or(|t| t == copy.segment.partition.topic)
-                && options.partition.is_none_or(|p| p == copy.segment.partition.partition)
-                && options.segment.is_none_or(|s| s == copy.segment.segment.0)
-        });
+        copies.retain(|copy| options.takes(&copy.segment));
+        if let Some(chain) = &options.chain {
+            let wanted = chain.iter().filter(|(segment, _)| options.takes(segment)).map(|(s, k)| (*s, *k));
+            verify.missing(&wanted.collect(), &copies);
+        }
         let mut bytes = 0;
         for copy in &copies {
-            let file = self.fs.open(&copy.path, crate::fs::OpenMode::Read).map_err(at(&copy.path))?;
-            bytes += file.len().map_err(at(&copy.path))?;
+            match self.fs.open(&copy.path, OpenMode::Read).and_then(|file| file.len()) {
+                Ok(len) => bytes += len,
+                Err(e) if live && e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(at(&copy.path)(e)),
+            }
         }
         (verify.report)(Progress::Total { copies: copies.len(), bytes });
         let mut cuts = Vec::new();
-        let mut before: Option<(FoundCopy, i64)> = None;
+        let mut before: Option<Before> = None;
         for copy in copies {
             let state = journal.get(&copy.segment).copied();
-            let checked = verify.copy(&copy, state)?;
-            cuts.extend(checked.cut);
-            if let Some((last, end)) = before.take() {
-                verify.neighbours(&last, end, &copy);
+            let role = chain::role(options.chain.as_ref(), state, &copy, live);
+            if role == Role::Unwanted {
+                verify.unwanted(&copy);
+                continue;
             }
-            before = Some((copy, checked.end_offset));
+            let last = before.take().filter(|b| b.copy.segment.partition == copy.segment.partition);
+            let Some(checked) = verify.copy(&copy, role, last.as_ref().and_then(|b| b.epoch))? else {
+                continue;
+            };
+            cuts.extend(checked.cut);
+            // With a chain its sealed ends say the same, and better.
+            if let Some(last) = last.filter(|_| options.chain.is_none()) {
+                verify.neighbours(&last, &copy);
+            }
+            before = Some(Before { copy, end_offset: checked.end_offset, epoch: checked.epoch });
         }
         if !cuts.is_empty() {
             let findings = repair::cut(&self.fs, &self.root, boot_id, cuts)?;
@@ -222,163 +257,36 @@ impl Offline {
         }
         Ok(verify.summary)
     }
+}
 
-    fn verify_identity(&self, verify: &mut Verify<'_>) -> Result<(), VerifyError> {
-        let file = self.root.join(layout::IDENTITY);
-        let what = match self.identity() {
-            Ok(Some(_)) => return Ok(()),
-            Ok(None) => "it is missing".to_owned(),
-            Err(e @ DataDirError::Io { .. }) => return Err(e.into()),
-            Err(e) => e.to_string(),
-        };
-        verify.find(Finding {
-            severity: Severity::Damage,
-            file,
-            position: None,
-            what,
-            remedy: "bring it back from a copy of the folder; the server does not start without it".into(),
-            repaired: None,
-        });
-        Ok(())
-    }
-
-    /// What the journal knows of unsealed copies.
-    fn verify_journal(
-        &self,
-        verify: &mut Verify<'_>,
-    ) -> Result<std::collections::BTreeMap<SegmentRef, CopyState>, VerifyError> {
-        let file = self.root.join(layout::JOURNAL);
-        match replay(&*self.fs, &self.root, None) {
-            Ok(replayed) => {
-                if let Some(cut) = replayed.cut.filter(|_| !verify.live) {
-                    verify.find(Finding {
-                        severity: Severity::Note,
-                        file,
-                        position: Some(cut.position),
-                        what: format!("the last {} bytes are torn, as a crash leaves it", cut.bytes),
-                        remedy: "none: the server drops them at its next start".into(),
-                        repaired: None,
-                    });
-                }
-                Ok(replayed.state.copies)
-            }
-            Err(JournalError::Io { file, source }) => Err(VerifyError::Io { file, source }),
-            Err(e) => {
-                let position = match &e {
-                    JournalError::Corrupt { position, .. } => Some(*position),
-                    _ => None,
-                };
-                verify.find(Finding {
-                    severity: Severity::Damage,
-                    file,
-                    position,
-                    what: e.to_string(),
-                    remedy: "bring it back from a copy of the folder; the server does not start with it"
-                        .into(),
-                    repaired: None,
-                });
-                Ok(Default::default())
-            }
-        }
-    }
+/// The copy before, of the same partition.
+struct Before {
+    copy: FoundCopy,
+    end_offset: i64,
+    /// Of its last batch.
+    epoch: Option<i32>,
 }
 
 impl Verify<'_> {
     /// Copies of one partition, one after the other.
-    fn neighbours(&mut self, last: &FoundCopy, end_offset: i64, next: &FoundCopy) {
-        if last.segment.partition != next.segment.partition || self.live {
+    fn neighbours(&mut self, last: &Before, next: &FoundCopy) {
+        if last.end_offset == next.base_offset || self.live {
             return;
         }
-        let (severity, what) = match end_offset.cmp(&next.base_offset) {
-            std::cmp::Ordering::Equal => return,
-            std::cmp::Ordering::Less => (
-                Severity::Note,
-                format!(
-                    "it ends at offset {end_offset}, and the next copy here starts at {}",
-                    next.base_offset
-                ),
-            ),
-            std::cmp::Ordering::Greater => (
-                Severity::Note,
-                format!(
-                    "it ends at offset {end_offset}, above the next copy's start at {}",
-                    next.base_offset
-                ),
-            ),
+        let end = last.end_offset;
+        let what = if end < next.base_offset {
+            format!("it ends at offset {end}, and the next copy here starts at {}", next.base_offset)
+        } else {
+            format!("it ends at offset {end}, above the next copy's start at {}", next.base_offset)
         };
         self.find(Finding {
-            severity,
-            file: last.path.clone(),
+            severity: Severity::Note,
+            file: last.copy.path.clone(),
             position: None,
             what,
             remedy: "none, if the segments between were compacted, removed or are on other stores; a copy that is \
                      longer than its sealed segment is cut by the server"
                 .into(),
-            repaired: None,
-        });
-    }
-
-    /// Files that are no part of a copy.
-    fn names(&mut self, copies: &[FoundCopy]) -> Result<(), VerifyError> {
-        let log = layout::log_dir(self.root);
-        let topics = match self.fs.read_dir(&log) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            result => result.map_err(at(&log))?,
-        };
-        for topic in topics {
-            let topic_dir = log.join(&topic.name);
-            if !topic.is_dir || layout::parse_topic(&topic.name).is_none() {
-                self.stranger(&topic_dir, "it is no topic's folder");
-                continue;
-            }
-            for partition in self.fs.read_dir(&topic_dir).map_err(at(&topic_dir))? {
-                let partition_dir = topic_dir.join(&partition.name);
-                if !partition.is_dir || layout::parse_partition(&partition.name).is_none() {
-                    self.stranger(&partition_dir, "it is no partition's folder");
-                    continue;
-                }
-                for file in self.fs.read_dir(&partition_dir).map_err(at(&partition_dir))? {
-                    self.file_name(&partition_dir, &file.name, copies)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn file_name(&mut self, folder: &Path, name: &str, copies: &[FoundCopy]) -> Result<(), VerifyError> {
-        let path = folder.join(name);
-        match layout::parse_file_name(name) {
-            None => self.stranger(&path, "it is no segment's file"),
-            Some((_, _, Part::Log)) => {}
-            Some((_, _, part)) => {
-                let log = path.with_extension(Part::Log.extension());
-                if self.live || copies.iter().any(|c| c.path == log) {
-                    return Ok(());
-                }
-                let repaired = match self.repair {
-                    true => Some(repair::set_aside(self.fs, self.root, &path)?),
-                    false => None,
-                };
-                self.find(Finding {
-                    severity: Severity::Note,
-                    file: path,
-                    position: None,
-                    what: format!("a .{} file without its log", part.extension()),
-                    remedy: "none is needed; with --repair it goes to orphans/".into(),
-                    repaired,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn stranger(&mut self, path: &Path, what: &str) {
-        self.find(Finding {
-            severity: Severity::Note,
-            file: path.to_owned(),
-            position: None,
-            what: format!("{what}; the server passes it over"),
-            remedy: "move it out of the data folder".into(),
             repaired: None,
         });
     }

@@ -4,13 +4,16 @@ use std::io;
 
 use buslane_wire::batch::{BatchError, BatchHeader, HEADER_LEN};
 
-use crate::fs::FsFile;
+use crate::fs::{FsFile, read_exact_at};
 
 /// Bytes read at once while walking headers: small batches share a read, large ones waste little.
 const HEADER_READ: usize = 4096;
 
 /// Bytes read at once while checking checksums.
 const BODY_READ: usize = 64 * 1024;
+
+/// Bytes looked through at once for batches after a doubtful end.
+const SEARCH_READ: usize = 256 * 1024;
 
 /// Where the part of a batch starts that its CRC covers: the attributes.
 pub(crate) const CRC_START: usize = 21;
@@ -113,11 +116,49 @@ pub(crate) fn crc_of_range(file: &dyn FsFile, from: u64, to: u64, scratch: &mut 
     let (mut at, mut crc) = (from, 0);
     while at < to {
         scratch.resize((to - at).min(BODY_READ as u64) as usize, 0);
-        crate::fs::read_exact_at(file, scratch, at)?;
+        read_exact_at(file, scratch, at)?;
         crc = crc32c::crc32c_append(crc, scratch);
         at += scratch.len() as u64;
     }
     Ok(crc)
+}
+
+/// True when what looks like a batch cut short at `position`, where `offset` should stand, is not one: all of it is there
+/// and only its length is wrong, or whole batches with later offsets follow below `len`.
+pub(crate) fn more_follows(log: &dyn FsFile, position: u64, offset: i64, len: u64) -> io::Result<bool> {
+    let mut head = [0; HEADER_LEN];
+    if len - position < HEADER_LEN as u64 {
+        return Ok(false);
+    }
+    read_exact_at(log, &mut head, position)?;
+    let crc = u32::from_be_bytes([head[17], head[18], head[19], head[20]]);
+    let mut bytes = Vec::new();
+    if crc_of_range(log, position + CRC_START as u64, len, &mut bytes)? == crc {
+        return Ok(true);
+    }
+    let mut at = position + 1;
+    while len - at > HEADER_LEN as u64 {
+        bytes.resize((len - at).min(SEARCH_READ as u64) as usize, 0);
+        read_exact_at(log, &mut bytes, at)?;
+        for start in 0..bytes.len() - HEADER_LEN {
+            let found = at + start as u64;
+            // Format, length and offset say no for almost every byte, before anything dearer is looked at.
+            if bytes[start + 16] != 2 {
+                continue;
+            }
+            let Ok(header) = BatchHeader::parse(&bytes[start..]) else { continue };
+            if header.base_offset > offset
+                && header.base_offset - offset <= i64::from(u32::MAX)
+                && header.total_len() as u64 <= len - found
+                && check_crc(log, found, &header, &mut Vec::new()).is_ok()
+            {
+                return Ok(true);
+            }
+        }
+        // A header may lie across two chunks.
+        at += (bytes.len() - HEADER_LEN) as u64;
+    }
+    Ok(false)
 }
 
 /// The first batch of `bytes`, all of it there, with a matching CRC.

@@ -154,8 +154,7 @@ impl MetaLog {
                 (file, end)
             }
             None if replay.snapshot.is_some() => {
-                let reason = "it is missing, but there is a snapshot beside it".to_owned();
-                return Err(MetaLogError::Corrupt { file: path, position: 0, reason, folder });
+                return Err(log_missing(path, folder));
             }
             None => rewrite(&syncs, &folder, &[]).map_err(io(&path))?,
         };
@@ -164,6 +163,27 @@ impl MetaLog {
         syncs.dir(MetaSyncSite::OpenedFolder, &folder).map_err(io(&folder))?;
         syncs.dir(MetaSyncSite::MetaFolder, data).map_err(io(data))?;
         Ok((MetaLog { syncs, folder, file, end, failed: false }, replay))
+    }
+
+    /// What the folder holds, without a change to it: a torn end stays. Of a damaged one whatever could be read, and what
+    /// is wrong. The log is read before the snapshot, which only ever grows, so that a server may be writing.
+    pub(crate) fn read(fs: &Arc<dyn Fs>, data: &Path) -> (Replay, Option<MetaLogError>) {
+        let folder = data.join("meta");
+        let path = folder.join("log");
+        let mut replay = Replay::default();
+        let log = read_all(&**fs, &path);
+        let syncs = Syncs { fs: fs.clone(), skip: None };
+        let snapshot = SnapshotFile { syncs, folder: folder.clone() }.read().map(|found| {
+            if let Some((snapshot, bytes)) = found {
+                (replay.snapshot, replay.snapshot_bytes) = (Some(snapshot), bytes);
+            }
+        });
+        let log = log.and_then(|bytes| match bytes {
+            Some(bytes) => read_log(&path, &folder, &bytes, &mut replay).map(drop),
+            None if replay.snapshot.is_some() => Err(log_missing(path, folder)),
+            None => Ok(()),
+        });
+        (replay, snapshot.and(log).err())
     }
 
     /// Appends records, all of them or none, and makes them durable. After an error the log takes nothing more: whether
@@ -229,6 +249,11 @@ fn encode(records: &[Record]) -> Vec<u8> {
         minicbor::encode(record, &mut payload).expect("a Vec takes every byte");
     }
     payload
+}
+
+fn log_missing(file: PathBuf, folder: PathBuf) -> MetaLogError {
+    let reason = "it is missing, but there is a snapshot beside it".to_owned();
+    MetaLogError::Corrupt { file, position: 0, reason, folder }
 }
 
 /// Writes a new log of these records in the old one's place.

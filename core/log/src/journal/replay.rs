@@ -65,6 +65,26 @@ pub(crate) fn replay(fs: &dyn Fs, root: &Path, boot_id: Option<&str>) -> Result<
     parse(&name, &bytes, boot_id)
 }
 
+/// What stands in front of damage at `position`, for [`crate::dump`].
+pub(crate) fn replay_before(fs: &dyn Fs, root: &Path, position: u64) -> Result<Replayed, JournalError> {
+    let path = root.join(layout::JOURNAL);
+    let name = path.display().to_string();
+    let io_error = |source| JournalError::Io { file: name.clone(), source };
+    let file = fs.open(&path, OpenMode::Read).map_err(io_error)?;
+    let mut bytes = vec![0; file.len().map_err(io_error)?.min(position) as usize];
+    read_exact_at(&*file, &mut bytes, 0).map_err(io_error)?;
+    let mut replayed = Replayed { existed: true, ..Replayed::default() };
+    let mut position = HEAD_LEN;
+    while let Some(Ok((_, mut records, size))) = bytes.get(position..).map(frame_at) {
+        while let Ok(record) = Record::decode(&mut records) {
+            replayed.state.apply(&record);
+            replayed.records.push((position as u64, record));
+        }
+        position += size;
+    }
+    Ok(replayed)
+}
+
 /// Reads a journal's bytes. `boot_id` of the machine now; `None` accepts a torn tail in any case (offline reading).
 pub(crate) fn parse(name: &str, bytes: &[u8], boot_id: Option<&str>) -> Result<Replayed, JournalError> {
     let corrupt = |position: usize, reason: &str| JournalError::Corrupt {

@@ -7,7 +7,6 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use buslane_wire::batch::{BatchHeader, HEADER_LEN};
 use buslane_wire::ids::{LeaderEpoch, SegmentRef};
 
 use super::{CopyReport, Corrupt, Phase, Segment};
@@ -16,9 +15,9 @@ use crate::index::Entry;
 use crate::journal::JournalFailed;
 use crate::journal::record::{CopyState, Record};
 use crate::layout::Part;
-use crate::walk::{CRC_START, Walk, WalkError, check_crc, crc_of_range};
+use crate::walk::{Walk, WalkError, check_crc, more_follows};
 
-/// Bytes looked through at once for batches after a doubtful end, and rewritten at once.
+/// Bytes rewritten at once.
 const CHUNK: usize = 256 * 1024;
 
 /// What a recovery found and did.
@@ -260,7 +259,7 @@ impl Segment {
                     break;
                 }
                 Err(WalkError::Incomplete(reason)) if checked => {
-                    if !lenient && self.more_follows(log, &at, len).map_err(io_error)? {
+                    if !lenient && more_follows(log, at.position, at.offset, len).map_err(io_error)? {
                         let reason = format!("{reason}, but whole batches follow");
                         return Err(self.corrupt(at.position, reason).into());
                     }
@@ -293,44 +292,6 @@ impl Segment {
             }
         }
         Ok(End { offset: at.offset, position: at.position, max_timestamp: at.max_before, torn })
-    }
-
-    /// True when what looks like a batch cut short is not one: all of it is there and only its length is wrong, or whole
-    /// batches with later offsets follow.
-    fn more_follows(&self, log: &dyn FsFile, from: &Entry, len: u64) -> io::Result<bool> {
-        let mut head = [0; HEADER_LEN];
-        if len - from.position < HEADER_LEN as u64 {
-            return Ok(false);
-        }
-        read_exact_at(log, &mut head, from.position)?;
-        let crc = u32::from_be_bytes([head[17], head[18], head[19], head[20]]);
-        let mut bytes = Vec::new();
-        if crc_of_range(log, from.position + CRC_START as u64, len, &mut bytes)? == crc {
-            return Ok(true);
-        }
-        let mut at = from.position + 1;
-        while len - at > HEADER_LEN as u64 {
-            bytes.resize((len - at).min(CHUNK as u64) as usize, 0);
-            read_exact_at(log, &mut bytes, at)?;
-            for start in 0..bytes.len() - HEADER_LEN {
-                let position = at + start as u64;
-                // Format, length and offset say no for almost every byte, before anything dearer is looked at.
-                if bytes[start + 16] != 2 {
-                    continue;
-                }
-                let Ok(header) = BatchHeader::parse(&bytes[start..]) else { continue };
-                if header.base_offset > from.offset
-                    && header.base_offset - from.offset <= i64::from(u32::MAX)
-                    && header.total_len() as u64 <= len - position
-                    && check_crc(log, position, &header, &mut Vec::new()).is_ok()
-                {
-                    return Ok(true);
-                }
-            }
-            // A header may lie across two chunks.
-            at += (bytes.len() - HEADER_LEN) as u64;
-        }
-        Ok(false)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::chain::Role;
 use super::{Finding, Progress, Severity, Verify, VerifyError, at, repair};
 use crate::fs::{FsFile, OpenMode, read_exact_at};
 use crate::index::{ENTRY_LEN, Entry, INTERVAL, IndexOf, NO_TIMESTAMP};
@@ -9,7 +10,7 @@ use crate::journal::record::CopyState;
 use crate::layout::{self, Part};
 use crate::producers;
 use crate::store::FoundCopy;
-use crate::walk::{Walk, WalkError, check_crc};
+use crate::walk::{Walk, WalkError, check_crc, more_follows};
 
 /// The bad end of a copy, to be cut.
 pub(super) struct Cut {
@@ -18,6 +19,8 @@ pub(super) struct Cut {
     /// Where the good part ends.
     pub(super) end_offset: i64,
     pub(super) position: u64,
+    /// As a crash leaves it: nothing acknowledged goes.
+    pub(super) torn: bool,
     /// What was found.
     pub(super) finding: Finding,
 }
@@ -26,7 +29,16 @@ pub(super) struct Cut {
 pub(super) struct Checked {
     /// Where its good part ends, exclusive.
     pub(super) end_offset: i64,
+    /// Leader epoch of its last batch, or of the copies before it.
+    pub(super) epoch: Option<i32>,
     pub(super) cut: Option<Cut>,
+}
+
+/// Why a log is good only up to somewhere.
+struct BadEnd {
+    what: String,
+    /// The file ends inside a batch.
+    incomplete: bool,
 }
 
 /// What the log says should be in the index.
@@ -37,120 +49,230 @@ struct Expected {
 }
 
 impl Verify<'_> {
-    /// Checks a copy. `state` is what the journal knows of it: nothing once its segment is sealed in the chain.
+    /// Checks a copy. `epoch` is that of the last batch before it in the partition. `None`: it was removed meanwhile.
     pub(super) fn copy(
         &mut self,
         copy: &FoundCopy,
-        state: Option<CopyState>,
-    ) -> Result<Checked, VerifyError> {
-        let log = self.fs.open(&copy.path, OpenMode::Read).map_err(at(&copy.path))?;
+        role: Role,
+        mut epoch: Option<i32>,
+    ) -> Result<Option<Checked>, VerifyError> {
+        let log = match self.fs.open(&copy.path, OpenMode::Read) {
+            Err(e) if self.live && e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            result => result.map_err(at(&copy.path))?,
+        };
         let len = log.len().map_err(at(&copy.path))?;
-        let mut walk = Walk::new(&*log, len);
+        let (state, end) = match role {
+            Role::Open(state) => (Some(state), None),
+            Role::Sealed(end) => (None, end.map(|(end, _)| end)),
+            Role::Unwanted => return Ok(None),
+        };
+        // What is longer than its sealed segment was never acknowledged.
+        let limit = end.map_or(len, |end| end.bytes.min(len));
+        let mut walk = Walk::new(&*log, limit);
         let mut scratch = Vec::new();
         let mut here = Entry { offset: copy.base_offset, position: 0, max_before: NO_TIMESTAMP };
         let mut expected = Expected { entries: Vec::new(), end_position: 0 };
         let mut bad = None;
-        while here.position < len {
+        while here.position < limit {
             let result = walk.header_at(here.position).and_then(|header| {
                 check_crc(&*log, here.position, &header, &mut scratch)?;
-                Ok(header)
+                // Compaction leaves gaps in sealed segments, never in one that is still written.
+                let fits = match state {
+                    Some(_) => header.base_offset == here.offset,
+                    None => header.base_offset >= here.offset,
+                };
+                match fits {
+                    true => Ok(header),
+                    false => Err(WalkError::Bad(format!(
+                        "a batch starts at offset {}, expected {}",
+                        header.base_offset, here.offset
+                    ))),
+                }
             });
             let header = match result {
                 Ok(header) => header,
                 Err(WalkError::Io(source)) => return Err(at(&copy.path)(source)),
-                Err(WalkError::Bad(reason) | WalkError::Incomplete(reason)) => {
-                    bad = Some(reason);
+                Err(WalkError::Bad(reason)) => {
+                    bad = Some(BadEnd { what: reason, incomplete: false });
+                    break;
+                }
+                Err(WalkError::Incomplete(reason)) => {
+                    bad = Some(BadEnd { what: reason, incomplete: true });
                     break;
                 }
             };
-            // Compaction leaves gaps in sealed segments, never in one that is still written.
-            let fits = match state {
-                Some(_) => header.base_offset == here.offset,
-                None => header.base_offset >= here.offset,
-            };
-            if !fits {
-                bad = Some(format!(
-                    "a batch starts at offset {}, expected {}",
-                    header.base_offset, here.offset
-                ));
-                break;
-            }
+            self.epoch(copy, role, here.position, header.partition_leader_epoch, &mut epoch);
             let last = expected.entries.last().map_or(0, |e: &Entry| e.position);
             if here.position >= last + INTERVAL {
                 expected.entries.push(Entry { offset: header.base_offset, ..here });
             }
             self.summary.batches += 1;
-            here = Entry {
+            let next = Entry {
                 offset: header.next_offset(),
                 position: here.position + header.total_len() as u64,
                 max_before: here.max_before.max(header.max_timestamp),
             };
+            if let Some(state) = state
+                && here.position < state.synced_position
+                && next.position >= state.synced_position
+                && (next.position, next.offset) != (state.synced_position, state.synced_offset)
+            {
+                let what = format!(
+                    "a batch ends here at byte {} and offset {}, where byte {} and offset {} were synced",
+                    next.position, next.offset, state.synced_position, state.synced_offset
+                );
+                bad = Some(BadEnd { what, incomplete: false });
+                break;
+            }
+            here = next;
         }
         expected.end_position = here.position;
-        let short = state.filter(|s| bad.is_none() && len < s.synced_position);
-        if let Some(state) = short {
-            bad = Some(format!("the file ends here, but {} bytes were synced", state.synced_position));
+        if bad.is_none() {
+            let what = match (state, end) {
+                (Some(state), _) if len < state.synced_position => {
+                    Some(format!("the file ends here, but {} bytes were synced", state.synced_position))
+                }
+                (_, Some(end)) if (here.position, here.offset) != (end.bytes, end.end_offset) => {
+                    Some(format!(
+                        "it ends here at offset {}, but the segment was sealed at byte {} and offset {}",
+                        here.offset, end.bytes, end.end_offset
+                    ))
+                }
+                _ => None,
+            };
+            bad = what.map(|what| BadEnd { what, incomplete: false });
         }
         let mut cut = None;
-        if let Some(what) = bad {
-            cut = self.bad_end(copy, state, &here, len, what);
+        match (bad, state) {
+            (Some(bad), Some(state)) => cut = self.bad_end(copy, state, &here, &*log, len, bad)?,
+            (Some(bad), None) => self.bad_sealed(copy, &here, bad.what),
+            (None, None) if len > limit && !self.live => self.too_long(copy, limit, len),
+            (None, _) => {}
         }
         self.index(copy, state, &expected)?;
         self.producers(copy, state)?;
         self.summary.copies += 1;
         self.summary.bytes += here.position;
         (self.report)(Progress::Copy { file: copy.path.clone(), bytes: len });
-        Ok(Checked { end_offset: here.offset, cut })
+        Ok(Some(Checked { end_offset: here.offset, epoch, cut }))
     }
 
-    /// A log that is good up to `here` only. Returns what a repair shall cut.
-    fn bad_end(
-        &mut self,
-        copy: &FoundCopy,
-        state: Option<CopyState>,
-        here: &Entry,
-        len: u64,
-        what: String,
-    ) -> Option<Cut> {
-        let bytes = len - here.position;
-        let mut finding = Finding {
+    /// Leader epochs never fall, and a segment that is still written has only that of its owner. No checksum covers them.
+    fn epoch(&mut self, copy: &FoundCopy, role: Role, position: u64, found: i32, last: &mut Option<i32>) {
+        let what = match (role, *last) {
+            (Role::Open(state), _) if found != state.epoch.0 => Some(format!(
+                "a batch has leader epoch {found}, but the segment was opened in epoch {}",
+                state.epoch
+            )),
+            (Role::Sealed(Some((_, epoch))), _) if found > epoch.0 => {
+                Some(format!("a batch has leader epoch {found}, but the segment was opened in epoch {epoch}"))
+            }
+            (_, Some(last)) if found < last => {
+                Some(format!("a batch of leader epoch {found} follows one of epoch {last}"))
+            }
+            _ => None,
+        };
+        let Some(what) = what else {
+            *last = Some(found);
+            return;
+        };
+        // Whether this one is wrong or the one before, the next ones tell.
+        *last = None;
+        self.find(Finding {
+            severity: Severity::Damage,
+            file: copy.path.clone(),
+            position: Some(position),
+            what,
+            remedy: "the records are intact, but consumers are told a wrong epoch: bring the file back from another \
+                     store or a backup"
+                .into(),
+            repaired: None,
+        });
+    }
+
+    /// A copy of a sealed segment that is good up to `here` only.
+    fn bad_sealed(&mut self, copy: &FoundCopy, here: &Entry, what: String) {
+        let remedy = format!(
+            "the segment is sealed, so nothing of it is cut: records from offset {} on have to come from another store's \
+             copy, or from a backup of this file",
+            here.offset
+        );
+        self.find(Finding {
             severity: Severity::Damage,
             file: copy.path.clone(),
             position: Some(here.position),
             what,
+            remedy,
+            repaired: None,
+        });
+    }
+
+    /// A copy with bytes beyond the end of its sealed segment.
+    fn too_long(&mut self, copy: &FoundCopy, end: u64, len: u64) {
+        self.find(Finding {
+            severity: Severity::Note,
+            file: copy.path.clone(),
+            position: Some(end),
+            what: format!("{} bytes lie beyond the end of the sealed segment", len - end),
+            remedy: "none: they were never acknowledged, and nobody reads them".into(),
+            repaired: None,
+        });
+    }
+
+    /// The log of an open segment that is good up to `here` only. Returns what a repair shall cut.
+    fn bad_end(
+        &mut self,
+        copy: &FoundCopy,
+        state: CopyState,
+        here: &Entry,
+        log: &dyn FsFile,
+        len: u64,
+        bad: BadEnd,
+    ) -> Result<Option<Cut>, VerifyError> {
+        let bytes = len - here.position;
+        let below = here.position < state.synced_position;
+        if self.live && !below {
+            // The server may be in the middle of this very batch.
+            return Ok(None);
+        }
+        // As recovery tells them apart: where a machine crash, or a write that failed, may have left anything; else a
+        // process crash leaves a last batch that is not all there.
+        let lenient = state.torn || state.sealed || !state.whole;
+        let torn = !below
+            && (lenient
+                || bad.incomplete
+                    && !more_follows(log, here.position, here.offset, len).map_err(at(&copy.path))?);
+        let mut finding = Finding {
+            severity: if torn { Severity::TornEnd } else { Severity::Damage },
+            file: copy.path.clone(),
+            position: Some(here.position),
+            what: bad.what,
             remedy: String::new(),
             repaired: None,
         };
-        let Some(state) = state else {
-            finding.remedy = format!(
-                "the segment is sealed: records from offset {} on have to come from another store's copy, or from a \
-                 backup of this file",
-                here.offset
-            );
-            self.find(finding);
-            return None;
-        };
-        if self.live && here.position >= state.synced_position {
-            // The server may be in the middle of this very batch.
-            return None;
-        }
-        let torn = here.position >= state.synced_position && (state.torn || state.sealed || !state.whole);
-        if torn {
-            finding.severity = Severity::Note;
-            finding.remedy =
-                "none: a machine crash leaves it, and the server cuts it at its next recovery".into();
+        finding.remedy = if torn {
+            format!(
+                "none: a crash leaves such an end, and the server cuts its {bytes} bytes at the next start"
+            )
+        } else if below {
+            format!(
+                "repair it from another store or a backup; or cut it with --repair --accept-loss: {bytes} bytes, records \
+                 from offset {} on, go to orphans/, though records up to offset {} were safe on the disk once",
+                here.offset, state.synced_offset
+            )
         } else {
-            finding.remedy = format!(
-                "repair it from another store, or cut it with --repair: {bytes} bytes from offset {} on go to orphans/, \
-                 and the chain will record a loss",
+            format!(
+                "repair it from another store, or cut it with --repair: {bytes} bytes, records from offset {} on, go to \
+                 orphans/, and the chain will record a loss",
                 here.offset
-            );
-        }
-        if !self.repair {
+            )
+        };
+        if !self.repair || (below && !self.accept_loss) {
             self.find(finding);
-            return None;
+            return Ok(None);
         }
-        Some(Cut { copy: copy.clone(), state, end_offset: here.offset, position: here.position, finding })
+        let position = here.position;
+        Ok(Some(Cut { copy: copy.clone(), state, end_offset: here.offset, position, torn, finding }))
     }
 
     fn index(
@@ -199,20 +321,19 @@ impl Verify<'_> {
         let mut damaged = Vec::new();
         for frame in &frames {
             if producers::payload(&*file, frame).map_err(at(&path))?.is_none() {
-                damaged.push(format!(
-                    "the checkpoint as of offset {} does not match its checksum",
-                    frame.end_offset
-                ));
+                let what =
+                    format!("the checkpoint as of offset {} does not match its checksum", frame.end_offset);
+                damaged.push((frame.position, what));
             }
         }
         if file.len().map_err(at(&path))? > end && !self.live {
-            damaged.push("the bytes at its end are no checkpoint".to_owned());
+            damaged.push((end, "the bytes at its end are no checkpoint".to_owned()));
         }
-        for what in damaged {
+        for (position, what) in damaged {
             self.find(Finding {
                 severity: if state.is_some() { Severity::Note } else { Severity::Damage },
                 file: path.clone(),
-                position: None,
+                position: Some(position),
                 what,
                 remedy:
                     "an older checkpoint and the batches after it say the same, as far as they are there; \

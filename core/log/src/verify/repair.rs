@@ -16,8 +16,8 @@ use crate::sync_site::{SyncSite, Syncs};
 /// Bytes copied at once.
 const CHUNK: usize = 1024 * 1024;
 
-/// Cuts the bad ends off. A run of the store of its own: first it is durable that these copies are not whole and where
-/// they end, then they are cut.
+/// Cuts the bad ends off. Where something acknowledged may go with them that is a run of the store of its own: first it is
+/// durable that these copies are not whole and where they end, then they are cut. A torn end goes as recovery would cut it.
 pub(super) fn cut(
     fs: &Arc<dyn Fs>,
     root: &Path,
@@ -25,24 +25,27 @@ pub(super) fn cut(
     cuts: Vec<Cut>,
 ) -> Result<Vec<Finding>, VerifyError> {
     let syncs = Syncs { fs: fs.clone(), root: root.to_owned(), skip: None };
-    let (journal, replayed) = Journal::open(&syncs, boot_id)?;
     let failed =
         |e: crate::JournalFailed| VerifyError::Io { file: e.file, source: io::Error::other(e.reason) };
-    let mut records = Vec::new();
-    for cut in &cuts {
-        let segment = cut.copy.segment;
-        // What the run just begun found out about the last stop counts, too.
-        let mut copy = journal.with(|s| s.copies.get(&segment).copied()).unwrap_or(cut.state);
-        copy.whole = false;
-        copy.sealed = false;
-        if copy.synced_position > cut.position {
-            copy.synced_position = cut.position;
-            copy.synced_offset = cut.end_offset;
+    let mut run = None;
+    if cuts.iter().any(|cut| !cut.torn) {
+        let (journal, replayed) = Journal::open(&syncs, boot_id)?;
+        let mut records = Vec::new();
+        for cut in cuts.iter().filter(|cut| !cut.torn) {
+            let segment = cut.copy.segment;
+            let mut copy = journal.with(|s| s.copies.get(&segment).copied()).unwrap_or(cut.state);
+            copy.whole = false;
+            copy.sealed = false;
+            if copy.synced_position > cut.position {
+                copy.synced_position = cut.position;
+                copy.synced_offset = cut.end_offset;
+            }
+            records.push(Record::Copy { segment, copy });
         }
-        records.push(Record::Copy { segment, copy });
+        // Survives the power cut: that these copies no longer have all they once confirmed, before the first byte goes.
+        journal.commit(SyncSite::JournalNotWhole, &records).map_err(failed)?;
+        run = Some((journal, replayed.clean));
     }
-    // Survives the power cut: that these copies no longer have all they once confirmed, before the first byte goes.
-    journal.commit(SyncSite::JournalNotWhole, &records).map_err(failed)?;
     let mut findings = Vec::new();
     for cut in cuts {
         let path = &cut.copy.path;
@@ -61,7 +64,7 @@ pub(super) fn cut(
         ));
         findings.push(Finding { repaired, ..cut.finding });
     }
-    if replayed.clean {
+    if let Some((journal, true)) = run {
         // As it was found: everything this run wrote is synced.
         syncs.everything(SyncSite::CleanStopEverything).map_err(at(root))?;
         journal.commit(SyncSite::JournalCleanStop, &[Record::CleanStop]).map_err(failed)?;

@@ -3,9 +3,10 @@ use std::sync::Arc;
 use super::*;
 use crate::disk::Disk;
 use crate::fixtures::*;
+use crate::layout::{self, Part};
 use crate::store::{SegmentState, Store};
 use crate::{RecoverError, Segment};
-use buslane_wire::ids::{Durability, LeaderEpoch};
+use buslane_wire::ids::{Durability, LeaderEpoch, TopicId};
 
 /// A folder with a sealed and an open copy of partition 0, the open one synced up to its end.
 fn folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -30,6 +31,10 @@ fn folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn verify(dir: &Path, repair: bool) -> (VerifySummary, Vec<Finding>) {
+    verify_with(dir, &VerifyOptions { repair, accept_loss: repair, ..VerifyOptions::default() })
+}
+
+fn verify_with(dir: &Path, options: &VerifyOptions) -> (VerifySummary, Vec<Finding>) {
     let fs: Arc<dyn Fs> = Arc::new(Disk);
     let offline = Offline::open(&fs, dir, Access::Exclusive).unwrap();
     let mut findings = Vec::new();
@@ -38,8 +43,7 @@ fn verify(dir: &Path, repair: bool) -> (VerifySummary, Vec<Finding>) {
             findings.push(finding);
         }
     };
-    let options = VerifyOptions { repair, ..VerifyOptions::default() };
-    (offline.verify(&options, "boot 1", &mut keep).unwrap(), findings)
+    (offline.verify(options, "boot 1", &mut keep).unwrap(), findings)
 }
 
 fn flip(path: &Path, at: usize) {
@@ -72,20 +76,15 @@ fn any_flipped_bit_of_a_log_is_found_where_it_is() {
             flip(&path, at);
             let (summary, findings) = verify(dir.path(), false);
             std::fs::write(&path, &good).unwrap();
-            let uncovered = findings.is_empty();
-            assert!(summary.is_damaged() || uncovered, "byte {at}");
-            // Each batch is 561 bytes; only its leader epoch is covered by nothing.
-            assert_eq!(uncovered, (12..16).contains(&(at % 561)), "byte {at}");
-            if let Some(finding) = findings.first() {
-                assert_eq!(finding.file, path);
-                // An offset that is too high looks like a gap, until the batch after it.
-                let number = (finding.position.unwrap() / 561) as usize;
-                assert!(
-                    number == at / 561 || (number == at / 561 + 1 && at % 561 < 8),
-                    "byte {at}: {finding:?}"
-                );
-                assert!(!finding.remedy.is_empty());
-            }
+            assert!(summary.is_damaged(), "byte {at}");
+            let finding = &findings[0];
+            assert_eq!(finding.file, path);
+            // Each batch is 561 bytes. An offset that is too high looks like a gap, until the batch after it; so does a
+            // leader epoch.
+            let number = (finding.position.unwrap() / 561) as usize;
+            let late = at % 561 < 8 || (12..16).contains(&(at % 561));
+            assert!(number == at / 561 || (number == at / 561 + 1 && late), "byte {at}: {finding:?}");
+            assert!(!finding.remedy.is_empty());
         }
     }
 }
@@ -94,7 +93,7 @@ fn any_flipped_bit_of_a_log_is_found_where_it_is() {
 fn repair_cuts_an_open_copy_that_the_server_refuses_and_keeps_the_bytes() {
     let (dir, sealed, path) = folder();
     let good = std::fs::read(&path).unwrap();
-    let base: i64 = path.file_name().unwrap().to_str().unwrap()[..20].parse().unwrap();
+    let base = base_of(&path);
     flip(&path, 561 * 10 + 16);
     flip(&sealed, 561 * 3 + 100);
     {
@@ -121,13 +120,154 @@ fn repair_cuts_an_open_copy_that_the_server_refuses_and_keeps_the_bytes() {
 #[test]
 fn a_torn_tail_is_a_note_after_a_machine_crash() {
     let (dir, _, path) = folder();
-    let (store, _) = open(dir.path(), "boot 2");
+    let (store, _) = open(dir.path(), "boot 0");
     drop(store);
-    let file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
-    std::io::Write::write_all(&mut &file, &[0; 300]).unwrap();
+    extend(&path, &[0; 300]);
     let (summary, findings) = verify(dir.path(), false);
+    assert_eq!((summary.notes, summary.torn_ends, summary.damage), (0, 1, 0), "{findings:?}");
+    assert!(findings[0].remedy.contains("the server cuts its 300 bytes"));
+}
+
+fn extend(path: &Path, with: &[u8]) {
+    let file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    std::io::Write::write_all(&mut &file, with).unwrap();
+}
+
+/// What recovery says of the open copy, and whether it cut a torn end.
+fn recovered(dir: &Path, base: i64) -> Result<bool, String> {
+    let (store, _) = open(dir, "boot 1");
+    recover(&store, base).map(|(_, recovery)| recovery.cut.is_some()).map_err(|e| e.to_string())
+}
+
+fn base_of(path: &Path) -> i64 {
+    path.file_name().unwrap().to_str().unwrap()[..20].parse().unwrap()
+}
+
+#[test]
+fn what_ends_an_open_copy_is_torn_or_damaged_as_recovery_has_it() {
+    // After a process crash: what is there of a batch is a prefix of it.
+    let torn: [(&str, &[u8]); 2] =
+        [("a piece of a header", &[0; 30]), ("a piece of a batch", &opaque(1, 0, 500)[..200])];
+    for (name, end) in torn {
+        let (dir, _, path) = folder();
+        let good = std::fs::read(&path).unwrap();
+        extend(&path, end);
+        let (summary, findings) = verify(dir.path(), false);
+        assert_eq!((summary.torn_ends, summary.damage), (1, 0), "{name}: {findings:?}");
+        assert_eq!(findings[0].position, Some(good.len() as u64), "{name}");
+        let options = VerifyOptions { repair: true, ..VerifyOptions::default() };
+        let (summary, findings) = verify_with(dir.path(), &options);
+        assert!(findings[0].repaired.is_some() && !summary.is_damaged(), "{name}: {findings:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), good, "{name}");
+        let (store, report) = open(dir.path(), "boot 1");
+        assert_eq!(report.not_whole, [], "{name}: nothing acknowledged went");
+        let (_, recovery) = recover(&store, base_of(&path)).unwrap();
+        assert!(recovery.report.whole && recovery.cut.is_none(), "{name}");
+    }
+    // No crash of a process leaves bytes that are no batch, or a batch with others behind it.
+    let whole = opaque(1, 0, 500);
+    let (dir, _, path) = folder();
+    let next = base_of(&path) + (std::fs::metadata(&path).unwrap().len() / 561) as i64;
+    let mut longer = stamped(&whole, next, EPOCH);
+    longer[10] ^= 0x40;
+    longer.extend(stamped(&whole, next + 1, EPOCH));
+    for (name, end) in [("no batch", vec![1; 300]), ("a batch with others behind it", longer)] {
+        let (dir, _, path) = folder();
+        let good = std::fs::read(&path).unwrap();
+        extend(&path, &end);
+        let (summary, findings) = verify(dir.path(), false);
+        assert_eq!((summary.torn_ends, summary.damage), (0, 1), "{name}: {findings:?}");
+        assert!(findings[0].remedy.contains("cut it with --repair:"), "{name}: {findings:?}");
+        let error = recovered(dir.path(), base_of(&path)).unwrap_err();
+        assert!(error.contains("log verify --repair"), "{name}: {error}");
+        let options = VerifyOptions { repair: true, ..VerifyOptions::default() };
+        let (summary, findings) = verify_with(dir.path(), &options);
+        assert!(!summary.is_damaged(), "{name}: {findings:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), good, "{name}");
+        assert_eq!(recovered(dir.path(), base_of(&path)), Ok(false), "{name}");
+    }
+    drop(dir);
+}
+
+#[test]
+fn below_the_recovery_point_nothing_is_cut_unless_the_loss_is_accepted() {
+    let (dir, _, path) = folder();
+    flip(&path, 561 * 10 + 16);
+    let damaged = std::fs::read(&path).unwrap();
+    let options = VerifyOptions { repair: true, ..VerifyOptions::default() };
+    let (summary, findings) = verify_with(dir.path(), &options);
+    assert!(summary.is_damaged(), "{findings:?}");
+    assert!(findings[0].remedy.contains("--repair --accept-loss"), "{findings:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    let options = VerifyOptions { accept_loss: true, ..options };
+    assert!(!verify_with(dir.path(), &options).0.is_damaged());
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 5610);
+}
+
+/// What the metadata would say of [`folder`].
+fn chain(sealed: &Path, open: &Path) -> Chain {
+    let segment_of = |base_offset, sealed| ChainSegment {
+        base_offset,
+        epoch: EPOCH,
+        durability: Durability::Replicated,
+        sealed,
+        here: true,
+    };
+    let bytes = std::fs::metadata(sealed).unwrap().len();
+    let end = SealedEnd { end_offset: base_of(open), bytes };
+    Chain::from([(segment(0, 1), segment_of(0, Some(end))), (segment(0, 2), segment_of(base_of(open), None))])
+}
+
+#[test]
+fn copies_are_compared_with_the_chain() {
+    let (dir, sealed, open) = folder();
+    let known = chain(&sealed, &open);
+    let check = |chain: &Chain| {
+        let options = VerifyOptions { chain: Some(chain.clone()), ..VerifyOptions::default() };
+        verify_with(dir.path(), &options)
+    };
+    assert_eq!(check(&known).1, []);
+    // What the chain does not count on is not even read.
+    let mut other = known.clone();
+    other.remove(&segment(0, 2));
+    let (summary, findings) = check(&other);
+    assert_eq!((summary.copies, summary.notes, summary.damage), (1, 1, 0), "{findings:?}");
+    assert!(findings[0].what.contains("does not count on this copy") && findings[0].file == open);
+    // The journal may still take a copy for open that the chain has sealed: then it is never cut. Its newest index
+    // entries were in memory.
+    verify(dir.path(), true);
+    let index = open.with_extension("index");
+    assert!(!index.exists(), "of an open copy it is not missed");
+    let good = std::fs::read(&open).unwrap();
+    let end = SealedEnd { end_offset: base_of(&open) + (good.len() / 561) as i64, bytes: good.len() as u64 };
+    let mut both = known.clone();
+    both.get_mut(&segment(0, 2)).unwrap().sealed = Some(end);
+    let (_, findings) = check(&both);
+    assert_eq!(findings.iter().map(|f| &f.file).collect::<Vec<_>>(), [&index], "{findings:?}");
+    verify_with(
+        dir.path(),
+        &VerifyOptions { chain: Some(both.clone()), repair: true, ..VerifyOptions::default() },
+    );
+    assert_eq!(check(&both).1, []);
+    extend(&open, &[1; 30]);
+    let (summary, findings) = check(&both);
     assert_eq!((summary.notes, summary.damage), (1, 0), "{findings:?}");
-    assert!(findings[0].remedy.contains("cuts it at its next recovery"));
+    assert_eq!(findings[0].position, Some(good.len() as u64));
+    std::fs::write(&open, &good[..5610]).unwrap();
+    let options =
+        VerifyOptions { chain: Some(both), repair: true, accept_loss: true, ..VerifyOptions::default() };
+    let (summary, findings) = verify_with(dir.path(), &options);
+    assert!(summary.is_damaged() && findings[0].what.contains("was sealed at byte"), "{findings:?}");
+    assert_eq!(std::fs::metadata(&open).unwrap().len(), 5610);
+    // Missing.
+    std::fs::write(&open, &good).unwrap();
+    std::fs::remove_file(&sealed).unwrap();
+    let (summary, findings) = check(&known);
+    assert!(summary.is_damaged());
+    assert!(findings.iter().any(|f| f.file == sealed && f.what.contains("is missing")), "{findings:?}");
+    let elsewhere =
+        VerifyOptions { chain: Some(known), topic: Some(TopicId([1; 16])), ..VerifyOptions::default() };
+    assert!(verify_with(dir.path(), &elsewhere).1.is_empty(), "not among what was asked for");
 }
 
 #[test]

@@ -148,12 +148,23 @@ fn a_frame_inside_a_payload_is_no_frame() {
     let (mut log, _) = folder.open();
     log.append(&[commands(1)]).unwrap();
     // What a user could put into a topic's settings: this very log.
-    let inner: Arc<[u8]> = fs::read(folder.file("log")).unwrap().into();
+    let mut inner = fs::read(folder.file("log")).unwrap();
+    inner.extend([0; 8]);
+    let inner: Arc<[u8]> = inner.into();
     log.append(&[Record::Entry(LogEntry { at: at(2), payload: Payload::Commands(inner) })]).unwrap();
     let bytes = fs::read(folder.file("log")).unwrap();
     fs::write(folder.file("log"), &bytes[..bytes.len() - 1]).unwrap();
     let (_, replay) = folder.open();
     assert_eq!(indexes(&replay), [1], "a torn end, not damage");
+}
+
+#[test]
+fn a_frame_counts_at_its_own_place_only() {
+    let frame = [&frame_head(20, b"payload")[..], b"payload"].concat();
+    for start in [19, 20, 21] {
+        let bytes = [&vec![0; start], &frame[..]].concat();
+        assert_eq!(frame_at(&bytes, start).is_some(), start == 20, "at {start}");
+    }
 }
 
 #[test]

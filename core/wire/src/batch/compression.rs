@@ -146,6 +146,14 @@ impl fmt::Debug for Compressor {
     }
 }
 
+/// Gives `out` the room for `more` bytes behind those that it has; `limit` bytes in all are enough. It at least doubles
+/// where the limit lets it: many small pieces cost no more than one large one.
+fn make_room(out: &mut Vec<u8>, more: usize, limit: usize) {
+    if out.capacity() - out.len() < more {
+        out.reserve_exact(more.max(out.len().min(limit - out.len())));
+    }
+}
+
 /// The next `N` bytes, which are taken off `bytes`.
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (head, rest) = bytes.split_first_chunk::<N>()?;

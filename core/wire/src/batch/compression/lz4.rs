@@ -14,7 +14,7 @@ use lz4_flex::block::{
 };
 use twox_hash::XxHash32;
 
-use super::{DecompressError, take, take_slice};
+use super::{DecompressError, make_room, take, take_slice};
 use crate::batch::Compression;
 
 const MAGIC: u32 = 0x184d_2204;
@@ -76,15 +76,12 @@ pub(super) fn decompress(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Resul
             if len > left {
                 return Err(too_large);
             }
-            out.reserve_exact(len);
+            make_room(out, len, limit);
             out.extend_from_slice(block);
             continue;
         }
         let room = frame.block_len_max.min(len.saturating_mul(EXPANSION_MAX)).min(left);
-        if out.capacity() - start < room {
-            // Twice as much as there is, as a Vec would grow, but not beyond the limit.
-            out.reserve_exact(room.max(start).min(left));
-        }
+        make_room(out, room, limit);
         out.resize(start + room, 0);
         let (before, dest) = out.split_at_mut(start);
         let window = if frame.independent { &[] } else { &before[start.saturating_sub(WINDOW)..] };

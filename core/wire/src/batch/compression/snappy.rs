@@ -6,7 +6,7 @@
 //! ```
 //! A raw block cannot start like that: the byte after its length would copy from before its beginning.
 
-use super::{DecompressError, take, take_slice};
+use super::{DecompressError, make_room, take, take_slice};
 use crate::batch::Compression;
 
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -46,7 +46,7 @@ fn block(block: &[u8], compressed: usize, limit: usize, out: &mut Vec<u8>) -> Re
         return Err(malformed("a block claims more than it can hold"));
     }
     let start = out.len();
-    out.reserve_exact(len);
+    make_room(out, len, limit);
     out.resize(start + len, 0);
     let written =
         snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(|e| malformed(reason(&e)))?;

@@ -20,6 +20,13 @@ const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
 /// Most that one block decompresses to.
 const BLOCK_MAX: u64 = 128 << 10;
 
+/// Room for the first try: as much as records usually expand, and not so little that small batches need two.
+const ROOM_PER_BYTE: usize = 8;
+const ROOM_MIN: usize = 256 << 10;
+
+/// How much more room each further try has: all the earlier ones together cost a third of the last.
+const ROOM_GROWTH: usize = 4;
+
 const LEVEL_DEFAULT: i32 = 3;
 
 fn malformed(reason: &'static str) -> DecompressError {
@@ -37,16 +44,24 @@ pub(super) fn decompress(
     if sizes.least > limit as u64 {
         return Err(too_large);
     }
-    out.reserve_exact(sizes.most.min(limit as u64) as usize);
-    // zstd takes all the capacity there is; a Vec may have more than was asked for.
-    let result = context.get_or_insert_default().decompress(out, bytes);
-    match result {
-        Ok(written) if written > limit => Err(too_large),
-        Ok(_) => Ok(()),
-        Err(code) if is_error_kind(code, ZSTD_error_dstSize_tooSmall) && sizes.most > limit as u64 => {
-            Err(too_large)
+    let most = sizes.most.min(limit as u64) as usize;
+    // Blocks of a few bytes may each hold 128 KiB, or claim to: room grows with what has really come out.
+    let mut room = most.min(bytes.len().saturating_mul(ROOM_PER_BYTE).max(ROOM_MIN));
+    loop {
+        out.reserve_exact(room);
+        // zstd takes all the capacity there is; a Vec may have more than was asked for.
+        match context.get_or_insert_default().decompress(out, bytes) {
+            Ok(written) if written > limit => return Err(too_large),
+            Ok(_) => return Ok(()),
+            Err(code) if !is_error_kind(code, ZSTD_error_dstSize_tooSmall) => {
+                return Err(malformed(get_error_name(code)));
+            }
+            Err(_) if out.capacity() < most => room = out.capacity().saturating_mul(ROOM_GROWTH).min(most),
+            Err(_) if sizes.most > limit as u64 => return Err(too_large),
+            Err(code) => return Err(malformed(get_error_name(code))),
         }
-        Err(code) => Err(malformed(get_error_name(code))),
+        // Nothing of the last try is of use: a block of its own instead of one that is grown by copying.
+        *out = Vec::new();
     }
 }
 
@@ -121,7 +136,7 @@ fn frame_sizes(rest: &mut &[u8]) -> Result<Sizes, DecompressError> {
             _ => return Err(malformed("a block is of an unknown kind")),
         };
         take_slice(rest, stored as usize).ok_or(cut)?;
-        // Two bytes or fewer cannot be a compressed block that holds anything.
+        // How much a compressed block holds is known when it is decompressed.
         sizes.least += if kind == 2 { 0 } else { len };
         sizes.most += if kind == 2 { BLOCK_MAX } else { len };
         if last {
