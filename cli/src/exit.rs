@@ -12,6 +12,7 @@ Exit codes:
   2    the command line or the configuration is wrong
   3    no broker could be reached
   4    what was named does not exist, or exists already
+  5    files are damaged (buslane log)
   130  interrupted before it was done
 
 Data goes to stdout; logs, progress and errors go to stderr.";
@@ -25,6 +26,7 @@ pub enum Status {
     Usage,
     Unreachable,
     Existence,
+    Damaged,
     Interrupted,
 }
 
@@ -36,6 +38,7 @@ impl Status {
             Self::Usage => 2,
             Self::Unreachable => 3,
             Self::Existence => 4,
+            Self::Damaged => 5,
             Self::Interrupted => 130,
         }
     }
@@ -103,9 +106,14 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_help() {
-        for status in
-            [Status::Failed, Status::Usage, Status::Unreachable, Status::Existence, Status::Interrupted]
-        {
+        for status in [
+            Status::Failed,
+            Status::Usage,
+            Status::Unreachable,
+            Status::Existence,
+            Status::Damaged,
+            Status::Interrupted,
+        ] {
             let line = format!("\n  {:<5}", status.code());
             assert!(HELP.contains(&line), "{status:?} is missing from the help");
         }

@@ -1,6 +1,6 @@
 //! The `buslane` binary: flags, configuration, start and stop. It owns no logic of the log: the server is
-//! `buslane-broker`, offline reading is `buslane-log`, and every client verb is an ordinary Kafka client (librdkafka),
-//! so each of them works against Apache Kafka too.
+//! `buslane-broker`, offline reading is `buslane-log` (and `buslane-meta` for the names of topics), and every client verb
+//! is an ordinary Kafka client (librdkafka), so each of them works against Apache Kafka too.
 //!
 //! One file per verb; what they share:
 //! * [`exit`]: the exit codes and the error that carries one.
@@ -14,6 +14,7 @@ mod connection;
 mod consume;
 mod exit;
 mod interrupt;
+mod log;
 mod logging;
 mod output;
 mod produce;
@@ -45,6 +46,8 @@ enum Verb {
     Consume(consume::ConsumeArgs),
     #[command(subcommand)]
     Bench(bench::BenchVerb),
+    #[command(subcommand)]
+    Log(log::LogVerb),
     Completion(completion::CompletionArgs),
 }
 
@@ -60,6 +63,7 @@ fn main() -> std::process::ExitCode {
         Verb::Produce(args) => produce::run(args),
         Verb::Consume(args) => consume::run(args),
         Verb::Bench(verb) => bench::run(verb),
+        Verb::Log(verb) => log::run(verb),
         Verb::Completion(args) => completion::run(&args),
     };
     exit::report(result)
