@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use buslane_wire::batch::TimestampType;
 use buslane_wire::ids::Durability;
 
 /// How a value is written, as DescribeConfigs tells it (KIP-569).
@@ -434,15 +435,6 @@ pub fn check(name: &str, value: &str) -> Result<&'static Key, ConfigError> {
     };
     key.check(value)?;
     Ok(key)
-}
-
-/// Whether the producer's or the broker's clock stamps records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's.
-    LogAppendTime,
 }
 
 /// A topic's settings in force: its own over the server's over the defaults.

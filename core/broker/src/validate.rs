@@ -1,18 +1,15 @@
-//! What is checked of a produced batch before its partition sees it.
-//!
-//! `relaxed` (default): exactly one batch, header, CRC, sizes, counts, timestamps by base and maximum, producer fields, no
-//! control batch, no transaction. It does not look at the records: a batch whose records contradict its header, or do
-//! not decompress, is stored as it came. `strict` walks every record within bounds: offsets without a gap, lengths, each
-//! timestamp, and the true maximum of the timestamps. A maximum that is unset (some clients leave it so) is always found
-//! by that walk, and stored.
+//! What is checked of a produced batch before its partition sees it: [`buslane_wire::batch::validate`] by the topic's
+//! settings (`buslane.validation` = `relaxed` or `strict`), and Kafka's codes for what it refuses.
 
 use buslane_wire::ErrorCode;
-use buslane_wire::batch::{BatchError, BatchHeader, BatchRecords, Compression, RecordError, verify_crc};
+use buslane_wire::batch::{self, Accepted, Decompressor, Depth, RefusalKind, Refused, Rules};
 
-use crate::topic_config::{TimestampType, TopicConfig};
+use crate::topic_config::TopicConfig;
 
-/// First Produce version that may carry zstd (KIP-110).
-const ZSTD_FROM: i16 = 7;
+/// Records of a batch may decompress to this many times `max.message.bytes`, and to [`DECOMPRESSED_MAX`] at most: more is
+/// taken for a bomb.
+const EXPANSION_MAX: usize = 64;
+const DECOMPRESSED_MAX: usize = 256 << 20;
 
 /// Why a batch is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,182 +22,47 @@ pub struct Invalid {
     pub records: Vec<(i32, String)>,
 }
 
-fn invalid(code: ErrorCode, message: impl Into<String>) -> Invalid {
-    Invalid { code, message: message.into(), records: Vec::new() }
-}
-
-fn of_batch_error(error: BatchError) -> Invalid {
-    let code = match error {
-        BatchError::Magic(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-        BatchError::Field { field: "record_count" | "last_offset_delta" | "base_offset", .. } => {
-            ErrorCode::INVALID_RECORD
-        }
-        _ => ErrorCode::CORRUPT_MESSAGE,
-    };
-    invalid(code, error.to_string())
-}
-
-/// Records of a batch may decompress to this many times `max.message.bytes`, and to [`DECOMPRESSED_MAX`] at most: more is
-/// taken for a bomb.
-const EXPANSION_MAX: usize = 64;
-const DECOMPRESSED_MAX: usize = 256 << 20;
-
-/// Wrong records that are told one by one; the rest only shows in the batch's error.
-const RECORD_ERRORS_MAX: usize = 20;
-
-/// A batch that can be appended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Checked {
-    /// Its header as received.
-    pub header: BatchHeader,
-    /// The true maximum of its timestamps, where the header does not have it.
-    pub max_timestamp: Option<i64>,
+impl From<Refused> for Invalid {
+    fn from(refused: Refused) -> Invalid {
+        let code = match refused.kind() {
+            RefusalKind::Corrupt => ErrorCode::CORRUPT_MESSAGE,
+            RefusalKind::InvalidRecord => ErrorCode::INVALID_RECORD,
+            RefusalKind::InvalidTimestamp => ErrorCode::INVALID_TIMESTAMP,
+            RefusalKind::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
+            RefusalKind::MessageFormat => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+            RefusalKind::CompressionType => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+            RefusalKind::Transaction => ErrorCode::INVALID_TXN_STATE,
+        };
+        let records = match &refused {
+            Refused::Records { faults, .. } => {
+                faults.iter().map(|fault| (fault.index, fault.reason.to_string())).collect()
+            }
+            _ => Vec::new(),
+        };
+        Invalid { code, message: refused.to_string(), records }
+    }
 }
 
 /// Checks the records field of one partition in a produce request of `version`.
-pub fn batch(records: &[u8], version: i16, config: &TopicConfig, now_ms: i64) -> Result<Checked, Invalid> {
-    if records.is_empty() {
-        return Err(invalid(ErrorCode::INVALID_RECORD, "there is no record batch"));
-    }
-    let header = BatchHeader::parse(records).map_err(of_batch_error)?;
-    let len = header.total_len();
-    if len > records.len() {
-        return Err(of_batch_error(BatchError::Incomplete { have: records.len(), need: len }));
-    }
-    if len < records.len() {
-        let message =
-            format!("one record batch for each partition; {} bytes follow the first", records.len() - len);
-        return Err(invalid(ErrorCode::INVALID_RECORD, message));
-    }
-    if len > config.max_message_bytes {
-        let message = format!("the batch has {len} bytes, max.message.bytes is {}", config.max_message_bytes);
-        return Err(invalid(ErrorCode::MESSAGE_TOO_LARGE, message));
-    }
-    verify_crc(records).map_err(of_batch_error)?;
-    header_fields(&header, version, config, now_ms)?;
-    let unset =
-        config.timestamp_type == TimestampType::CreateTime && header.max_timestamp < header.base_timestamp;
-    if !config.strict_validation && !unset {
-        return Ok(Checked { header, max_timestamp: None });
-    }
-    let max = walk(records, config, now_ms)?;
-    Ok(Checked { header, max_timestamp: Some(max).filter(|max| *max != header.max_timestamp) })
-}
-
-/// Looks at every record; returns the greatest timestamp.
-fn walk(batch: &[u8], config: &TopicConfig, now_ms: i64) -> Result<i64, Invalid> {
-    let limit = config.max_message_bytes.saturating_mul(EXPANSION_MAX).min(DECOMPRESSED_MAX);
-    let of_record_error = |error: RecordError| match error {
-        RecordError::Batch(error) => of_batch_error(error),
-        RecordError::Decompress(error) => invalid(ErrorCode::CORRUPT_MESSAGE, error.to_string()),
-        RecordError::Malformed { number, reason } => Invalid {
-            code: ErrorCode::INVALID_RECORD,
-            message: format!("record {number}: {reason}"),
-            records: vec![(number as i32, reason.to_owned())],
-        },
+pub fn batch(records: &[u8], version: i16, config: &TopicConfig, now_ms: i64) -> Result<Accepted, Invalid> {
+    let rules = Rules {
+        depth: if config.strict_validation { Depth::Strict } else { Depth::Relaxed },
+        produce_version: version,
+        max_batch_bytes: config.max_message_bytes,
+        max_decompressed_bytes: config.max_message_bytes.saturating_mul(EXPANSION_MAX).min(DECOMPRESSED_MAX),
+        timestamp_type: config.timestamp_type,
+        timestamp_before_max_ms: config.timestamp_before_max_ms,
+        timestamp_after_max_ms: config.timestamp_after_max_ms,
+        keys_required: false,
     };
-    let opened = BatchRecords::open(batch, limit).map_err(of_record_error)?;
-    let mut max = i64::MIN;
-    let mut late = Vec::new();
-    for (number, record) in opened.iter().enumerate() {
-        let record = record.map_err(of_record_error)?;
-        if record.offset_delta as usize != number {
-            let reason = format!("its offset delta is {}, not {number}", record.offset_delta);
-            return Err(Invalid {
-                code: ErrorCode::INVALID_RECORD,
-                message: format!("record {number}: {reason}"),
-                records: vec![(number as i32, reason)],
-            });
-        }
-        max = max.max(record.timestamp);
-        if config.timestamp_type == TimestampType::CreateTime
-            && let Some(reason) = out_of_time(record.timestamp, config, now_ms)
-            && late.len() < RECORD_ERRORS_MAX
-        {
-            late.push((number as i32, reason));
-        }
-    }
-    match late.first() {
-        None => Ok(max),
-        Some((number, reason)) => {
-            let message = format!("record {number}: {reason}");
-            Err(Invalid { code: ErrorCode::INVALID_TIMESTAMP, message, records: late })
-        }
-    }
-}
-
-/// Why a timestamp is too far from the broker's clock, if it is. Negative ones mean "none" and are not judged as old.
-fn out_of_time(timestamp: i64, config: &TopicConfig, now_ms: i64) -> Option<String> {
-    let ahead = timestamp.saturating_sub(now_ms);
-    if ahead > config.timestamp_after_max_ms {
-        let limit = config.timestamp_after_max_ms;
-        return Some(format!(
-            "timestamp {timestamp} is {ahead} ms ahead, message.timestamp.after.max.ms is {limit}"
-        ));
-    }
-    let behind = now_ms.saturating_sub(timestamp);
-    if timestamp >= 0 && behind > config.timestamp_before_max_ms {
-        let limit = config.timestamp_before_max_ms;
-        return Some(format!(
-            "timestamp {timestamp} is {behind} ms old, message.timestamp.before.max.ms is {limit}"
-        ));
-    }
-    None
-}
-
-fn header_fields(
-    header: &BatchHeader,
-    version: i16,
-    config: &TopicConfig,
-    now_ms: i64,
-) -> Result<(), Invalid> {
-    let refuse = |message: String| Err(invalid(ErrorCode::INVALID_RECORD, message));
-    if header.record_count < 1 || header.record_count != header.last_offset_delta.saturating_add(1) {
-        return refuse(format!(
-            "{} records with a last offset delta of {}; a producer's batch has one more than that",
-            header.record_count, header.last_offset_delta
-        ));
-    }
-    if header.base_offset != 0 {
-        return refuse(format!("the base offset is {}; a producer's batch has 0", header.base_offset));
-    }
-    match header.compression() {
-        Err(_) => return Err(invalid(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, "unknown compression")),
-        Ok(Compression::Zstd) if version < ZSTD_FROM => {
-            let message = format!("zstd needs Produce version {ZSTD_FROM}, this is {version}");
-            return Err(invalid(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message));
-        }
-        Ok(_) => {}
-    }
-    if header.is_control() {
-        return refuse("clients may not write control batches".to_owned());
-    }
-    if header.is_transactional() {
-        return Err(invalid(ErrorCode::INVALID_TXN_STATE, "transactions are not served yet"));
-    }
-    if header.has_producer() && (header.producer_epoch < 0 || header.base_sequence < 0) {
-        return refuse(format!(
-            "producer {} with epoch {} and sequence {}: both must be 0 or more",
-            header.producer_id, header.producer_epoch, header.base_sequence
-        ));
-    }
-    // Without a producer id the sequence means nothing: kafkajs and aiokafka leave a 0 there.
-    if config.timestamp_type == TimestampType::CreateTime {
-        let newest = header.max_timestamp.max(header.base_timestamp);
-        if let Some(reason) =
-            [newest, header.base_timestamp].into_iter().find_map(|t| out_of_time(t, config, now_ms))
-        {
-            return Err(invalid(ErrorCode::INVALID_TIMESTAMP, reason));
-        }
-    }
-    Ok(())
+    batch::validate(records, &rules, now_ms, &mut Decompressor::new()).map_err(Invalid::from)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use buslane_wire::batch::{BatchBuilder, NewRecord, crc_of};
+    use buslane_wire::batch::{BatchBuilder, BatchHeader, Compression, NewRecord, crc_of};
 
     use super::*;
 

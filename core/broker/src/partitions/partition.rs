@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use buslane_log::Segment;
 use buslane_partition::{Action, Admission, ChainView, Millis, Owner, Phase, Refusal, Settings};
-use buslane_wire::batch::{BatchHeader, StampedBatch};
+use buslane_wire::batch::{BatchHeader, StampedBatch, TimestampType};
 use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, SegmentRef, TopicPartition};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Context;
 use super::waiting::{Acks, Appended, FetchWait, PendingAcks};
-use crate::topic_config::{TimestampType, TopicConfig};
+use crate::topic_config::TopicConfig;
 
 /// Bytes of batches that may wait for a segment to be opened or sealed, for each partition. Beyond it a batch is
 /// refused with a retriable error.

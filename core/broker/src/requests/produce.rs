@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buslane_wire::ErrorCode;
+use buslane_wire::batch::Accepted;
 use buslane_wire::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse,
     ProduceRequest, ProduceResponse, TopicProduceResponse,
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use super::{Answer, RequestContext, Unanswerable, decode, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
-use crate::validate::{self, Checked, Invalid};
+use crate::validate::{self, Invalid};
 
 /// What became of one partition's batch.
 enum Outcome {
@@ -125,7 +126,7 @@ fn append(
         return Pending::Done(outcome);
     }
     match validate::batch(records, version, &topic.config, node.context.clock.now_ms()) {
-        Ok(Checked { header, max_timestamp }) => {
+        Ok(Accepted { header, max_timestamp }) => {
             let batch =
                 Batch { header, max_timestamp, bytes: frame.slice_ref(&records[..header.total_len()]) };
             Pending::Ticket(partition.append(batch, acks))
