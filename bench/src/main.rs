@@ -3,6 +3,7 @@
 //! prints one JSON object: bytes, wall seconds, the serving thread's CPU seconds, CPU milliseconds per MB (10^6 bytes).
 
 mod copy;
+mod fetch;
 mod fsync;
 mod pin;
 mod sendfile;
@@ -49,6 +50,24 @@ enum Mode {
         /// Send each chunk on a request, as a fetch is answered.
         #[arg(long)]
         asked: bool,
+        /// The file to send over and over, such as a broker's segment; without it one of 256 MiB is written.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// No limit: a topic's partition 0 read from a broker by the very reader of `sendfile --asked`.
+    Fetch {
+        /// Where the broker listens.
+        #[arg(long)]
+        bootstrap: String,
+        /// What to read.
+        #[arg(long)]
+        topic: String,
+        /// Bytes to read.
+        #[arg(long, default_value_t = 4 << 30)]
+        bytes: u64,
+        /// Most bytes of one fetch.
+        #[arg(long, default_value_t = 1 << 20)]
+        chunk: usize,
     },
     /// Appends of many closed-loop writers, answered after one fdatasync for all that wait.
     Fsync {
@@ -68,8 +87,20 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let result = match args.mode {
         Mode::Copy { bytes, chunk } => copy::run(&args.dir, args.serve_core, args.load_core, bytes, chunk)?,
-        Mode::Sendfile { bytes, chunk, asked } => {
-            sendfile::run(&args.dir, (args.serve_core, args.load_core), bytes, chunk, asked)?
+        Mode::Sendfile { bytes, chunk, asked, file } => {
+            let own = args.dir.join("limits-sendfile.log");
+            if file.is_none() {
+                sendfile::write(&own)?;
+            }
+            let cores = (args.serve_core, args.load_core);
+            let result = sendfile::run(file.as_ref().unwrap_or(&own), cores, bytes, chunk, asked)?;
+            if file.is_none() {
+                std::fs::remove_file(&own)?;
+            }
+            result
+        }
+        Mode::Fetch { bootstrap, topic, bytes, chunk } => {
+            fetch::run(&bootstrap, args.load_core, &topic, bytes, chunk)?
         }
         Mode::Fsync { writers, size, seconds } => fsync::run(&args.dir, writers, size, seconds)?,
     };

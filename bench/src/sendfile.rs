@@ -1,6 +1,6 @@
 //! Page cache to socket: the least a log that serves what it stored has to do.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -8,33 +8,43 @@ use std::time::Instant;
 
 use crate::pin;
 
-/// The file served over and over; it fits into the page cache.
+/// Of the file written; it fits into the page cache.
 const FILE_BYTES: u64 = 256 << 20;
 
 /// Bytes of a request for a chunk: about those of an incremental fetch.
 const REQUEST_BYTES: usize = 64;
 
-/// Moves `bytes` and reports the sending thread's CPU. With `asked` each chunk is sent on a request, as a fetch is: the
-/// next one is asked for when the chunk is there.
+/// Bytes that the reader asks the socket for at once.
+pub const READ_BYTES: usize = 256 << 10;
+
+/// Writes the file that is sent where no other is given.
+pub fn write(path: &Path) -> anyhow::Result<()> {
+    let mut file = File::create(path)?;
+    let block = vec![0x5au8; 1 << 20];
+    for _ in 0..FILE_BYTES >> 20 {
+        file.write_all(&block)?;
+    }
+    Ok(())
+}
+
+/// Sends `bytes` from the file, from its beginning again and again, and reports the sending thread's CPU. With `asked` each
+/// chunk is sent on a request, as a fetch is: the next one is asked for when the chunk is there.
 pub fn run(
-    dir: &Path,
+    path: &Path,
     (serve_core, load_core): (usize, usize),
     bytes: u64,
     chunk: usize,
     asked: bool,
 ) -> anyhow::Result<serde_json::Value> {
-    let path = dir.join("limits-sendfile.log");
-    let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
-    let block = vec![0x5au8; 1 << 20];
-    for _ in 0..FILE_BYTES >> 20 {
-        file.write_all(&block)?;
-    }
+    let file = File::open(path)?;
+    let file_bytes = file.metadata()?.len();
+    anyhow::ensure!(file_bytes > 0, "{} is empty", path.display());
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let load = std::thread::spawn(move || -> anyhow::Result<u64> {
         pin::to_core(load_core)?;
         let mut socket = TcpStream::connect(address)?;
-        let mut buffer = vec![0u8; 256 << 10];
+        let mut buffer = vec![0u8; READ_BYTES];
         let mut got = 0u64;
         while asked && got < bytes {
             socket.write_all(&[0; REQUEST_BYTES])?;
@@ -64,8 +74,8 @@ pub fn run(
         }
         let end = if asked { (moved + chunk as u64).min(bytes) } else { bytes };
         while moved < end {
-            let mut position = moved % FILE_BYTES;
-            let want = (chunk as u64).min(FILE_BYTES - position).min(end - moved) as usize;
+            let mut position = moved % file_bytes;
+            let want = (chunk as u64).min(file_bytes - position).min(end - moved) as usize;
             moved += rustix::fs::sendfile(&socket, &file, Some(&mut position), want)? as u64;
         }
     }
@@ -74,6 +84,5 @@ pub fn run(
     drop(socket);
     let got = load.join().expect("the loading thread does not panic")?;
     anyhow::ensure!(got == moved, "sent {moved} bytes, {got} arrived");
-    std::fs::remove_file(&path)?;
     Ok(result)
 }
