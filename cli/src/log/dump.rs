@@ -1,5 +1,6 @@
 //! `buslane log dump`: what stands in a file of a data folder, as text or as lines of JSON. Reads only, takes no lock.
 
+mod command;
 mod text;
 
 use std::io::{self, Write};
@@ -14,11 +15,13 @@ use buslane_log::dump::{
 };
 use buslane_log::fs::Fs;
 use buslane_log::offline::Access;
-use buslane_meta::{Image, MetaLogError, OfflineMeta, SegmentStatus};
+use buslane_meta::{Image, Loss, MetaLogError, OfflineMeta, PartitionImage, SegmentImage, SegmentStatus};
+use buslane_wire::ids::TopicPartition;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::command::{Named, Names};
 use super::folder::Folder;
 use crate::exit::{Failure, Outcome, Status};
 use crate::output::{self, Stdout};
@@ -28,7 +31,7 @@ use crate::record_json::to_hex;
 ///
 /// FILE is a segment (.log), its index or producer checkpoints (.index, .producers), the store journal (store.journal), or
 /// the metadata (meta/log: the entries; meta/snapshot: the partitions and their chains). With --topic and --partition the
-/// segments of that partition are shown one after the other.
+/// segments of that partition are shown one after the other, or with --chain what the metadata says of them.
 ///
 /// Nothing is locked or changed: a server may be running, and what it is just writing may look torn. A damaged file is
 /// shown up to the damage, and then the exit code is 5.
@@ -36,8 +39,9 @@ use crate::record_json::to_hex;
 #[command(after_help = "\
 Examples:
   buslane log dump --topic orders --partition 0 --records --from 120 --limit 10
+  buslane log dump --topic orders --partition 0 --chain           # segments, and what was lost
   buslane log dump buslane-data/log/*/0/00000000000000000000-*.log
-  buslane log dump --topic orders --partition 0 --records --json | jq -r 'select(.type == \"record\") | .value'
+  buslane log dump --topic orders --partition 0 --records --json | jq -r '.value // empty'
   buslane log dump buslane-data/store.journal
   buslane log dump buslane-data/meta/log --json")]
 pub struct DumpArgs {
@@ -53,6 +57,9 @@ pub struct DumpArgs {
     /// Show this partition of the topic
     #[arg(short, long, requires = "topic", value_parser = clap::value_parser!(i32).range(0..), value_name = "N")]
     partition: Option<i32>,
+    /// Show the partition's chain of segments as the metadata has it, and the losses recorded in it
+    #[arg(long, requires = "topic", conflicts_with_all = ["records", "from", "limit"])]
+    chain: bool,
     /// Show the records of each batch, too
     #[arg(short, long)]
     records: bool,
@@ -76,7 +83,14 @@ pub fn run(args: &DumpArgs) -> Outcome {
         damage: Vec::new(),
     };
     let files = match &args.topic {
-        Some(topic) => segments(args, topic)?,
+        Some(topic) => {
+            let data = args.data.as_deref().unwrap_or(Path::new("./buslane-data"));
+            let folder = Folder::open(data, Access::ReadOnly)?;
+            if args.chain {
+                return chain(args, &folder, topic);
+            }
+            segments(args, &folder, topic)?
+        }
         None => args.files.clone(),
     };
     for file in &files {
@@ -93,10 +107,9 @@ pub fn run(args: &DumpArgs) -> Outcome {
 }
 
 /// The log files of the partition, in order of their offsets.
-fn segments(args: &DumpArgs, topic: &str) -> Result<Vec<PathBuf>, Failure> {
-    let data = args.data.as_deref().unwrap_or(Path::new("./buslane-data"));
-    let folder = Folder::open(data, Access::ReadOnly)?;
+fn segments(args: &DumpArgs, folder: &Folder, topic: &str) -> Result<Vec<PathBuf>, Failure> {
     let id = folder.topic(topic)?;
+    folder.expect_partition(id, topic, args.partition)?;
     let copies = folder.offline.copies()?;
     let mut copies: Vec<_> = copies
         .into_iter()
@@ -105,20 +118,33 @@ fn segments(args: &DumpArgs, topic: &str) -> Result<Vec<PathBuf>, Failure> {
         })
         .collect();
     copies.sort_by_key(|copy| (copy.base_offset, copy.segment));
-    // Known to the metadata and not written yet is nothing wrong.
-    let known = (folder.meta.image.topic(id).map(|topic| topic.partitions.len()), args.partition);
-    if let (true, (count, Some(partition))) = (copies.is_empty(), known)
-        && count.is_none_or(|count| partition as usize >= count)
-    {
-        let message = format!("{}: topic '{topic}' has no partition {partition}", data.display());
-        return Err(Failure::new(Status::Existence, message));
-    }
     // A segment that ends below the first offset wanted need not be read: the next one starts where it ends.
     if let Some(from) = args.from {
         let first = copies.iter().rposition(|copy| copy.base_offset <= from).unwrap_or(0);
         copies.drain(..first);
     }
     Ok(copies.into_iter().map(|copy| copy.path).collect())
+}
+
+/// What the metadata says of the partition.
+fn chain(args: &DumpArgs, folder: &Folder, topic: &str) -> Outcome {
+    let number = args.partition.unwrap_or_default();
+    let id = TopicPartition { topic: folder.topic(topic)?, partition: number };
+    let image = &folder.meta.image;
+    if let Some(error) = &folder.meta.damage {
+        return Err(Failure::new(Status::Damaged, error.to_string()));
+    }
+    let Some((_, partition)) = image.partitions().find(|(found, _)| *found == id) else {
+        let data = folder.offline.root().display();
+        let message = format!("{data}: the metadata knows no partition {number} of topic '{topic}'");
+        return Err(Failure::new(Status::Existence, message));
+    };
+    let (line, mut out) = (PartitionLine::new(image, id, partition), output::stdout());
+    match args.json {
+        true => output::json_line(&mut out, &typed("partition", &folder.offline.root().join("meta"), &line))?,
+        false => text::partition(&mut out, &line)?,
+    }
+    Ok(out.flush()?)
 }
 
 /// Prints file after file.
@@ -145,14 +171,20 @@ impl Dump<'_> {
         let name = file.file_name().and_then(|name| name.to_str());
         let folder = file.parent().unwrap_or(Path::new(""));
         let in_meta = folder.file_name().is_some_and(|folder| folder == "meta");
+        // The system's own words for what is not there or cannot be looked at.
+        let there = std::fs::metadata(file);
+        let there = there
+            .map_err(|source| unreadable(&DumpError::Io { file: file.display().to_string(), source }))?;
+        if there.is_dir() {
+            return Err(Failure::usage(format!(
+                "{}: this is a folder; name files in it, or a partition with --data, --topic and --partition",
+                file.display()
+            )));
+        }
         if titled && !self.args.json {
             writeln!(self.out, "# {}", file.display())?;
         }
         match (name, FileKind::of(file)) {
-            (Some("log" | "snapshot"), _) if in_meta && !file.exists() => {
-                let error = io::Error::from(io::ErrorKind::NotFound);
-                Err(unreadable(&DumpError::Io { file: file.display().to_string(), source: error }))
-            }
             (Some("log"), _) if in_meta => self.meta_log(file, folder.parent().unwrap_or(Path::new(""))),
             (Some("snapshot"), _) if in_meta => self.snapshot(file, folder.parent().unwrap_or(Path::new(""))),
             (_, Some(FileKind::Log)) => self.log(file),
@@ -271,10 +303,6 @@ impl Dump<'_> {
     fn journal(&mut self, root: &Path) -> Outcome {
         let fs = self.fs.clone();
         let file = root.join("store.journal");
-        if !file.exists() {
-            let error = io::Error::from(io::ErrorKind::NotFound);
-            return Err(unreadable(&DumpError::Io { file: file.display().to_string(), source: error }));
-        }
         let journal = dump_journal(&*fs, root).map_err(|error| unreadable(&error))?;
         for record in &journal.records {
             if self.left == 0 {
@@ -296,17 +324,19 @@ impl Dump<'_> {
 
     fn meta_log(&mut self, file: &Path, data: &Path) -> Outcome {
         let meta = OfflineMeta::read(&self.fs, data);
+        let names = Names::of(&meta);
         let from = self.args.from.and_then(|from| u64::try_from(from).ok()).unwrap_or(0);
         for entry in meta.entries.iter().filter(|entry| entry.index >= from) {
             if self.left == 0 {
                 return Ok(());
             }
             self.left -= 1;
-            let commands: Vec<_> = entry.commands.iter().map(|command| format!("{command:?}")).collect();
+            let commands: Vec<_> = entry.commands.iter().map(|command| Named::new(command, &names)).collect();
             let line = json!({
-                "type": "entry", "file": file, "index": entry.index, "term": entry.term, "commands": commands,
+                "type": "entry", "file": file, "index": entry.index, "term": entry.term,
+                "commands": commands.iter().map(Named::json).collect::<Vec<_>>(),
             });
-            self.item(line, |out| text::entry(out, entry))?;
+            self.item(line, |out| text::entry(out, entry, &commands))?;
         }
         if meta.torn_bytes > 0 {
             let bytes = meta.torn_bytes;
@@ -320,7 +350,8 @@ impl Dump<'_> {
     fn snapshot(&mut self, file: &Path, data: &Path) -> Outcome {
         let meta = OfflineMeta::read(&self.fs, data);
         let image = meta.snapshot.clone().unwrap_or_default();
-        for line in partitions(&image) {
+        for (id, partition) in image.partitions() {
+            let line = PartitionLine::new(&image, id, partition);
             if self.left == 0 {
                 return Ok(());
             }
@@ -349,7 +380,7 @@ impl Dump<'_> {
     }
 }
 
-/// A partition as the snapshot has it.
+/// A partition as the metadata has it.
 #[derive(Serialize)]
 struct PartitionLine {
     topic: String,
@@ -358,7 +389,17 @@ struct PartitionLine {
     owner: Option<i32>,
     epoch: i32,
     log_start_offset: i64,
+    /// Where the next segment starts when none is open, exclusive.
+    sealed_end_offset: i64,
     segments: Vec<SegmentLine>,
+    losses: Vec<LossLine>,
+}
+
+/// Something acknowledged in `epoch`, at or beyond `end_offset`, may be gone.
+#[derive(Serialize)]
+struct LossLine {
+    epoch: i32,
+    end_offset: i64,
 }
 
 #[derive(Serialize)]
@@ -373,8 +414,21 @@ struct SegmentLine {
     bytes: Option<u64>,
 }
 
-fn partitions(image: &Image) -> Vec<PartitionLine> {
-    let line = |(id, partition): (buslane_wire::ids::TopicPartition, &Arc<buslane_meta::PartitionImage>)| {
+impl PartitionLine {
+    fn new(image: &Image, id: TopicPartition, partition: &PartitionImage) -> PartitionLine {
+        let segment = |segment: &Arc<SegmentImage>| SegmentLine {
+            id: segment.id.0,
+            base_offset: segment.base_offset,
+            epoch: segment.epoch.0,
+            stores: segment.stores.iter().map(|node| node.0).collect(),
+            durability: segment.durability.as_str(),
+            end_offset: segment.end_offset(),
+            bytes: match segment.status {
+                SegmentStatus::Open => None,
+                SegmentStatus::Sealed { bytes, .. } => Some(bytes),
+            },
+        };
+        let loss = |loss: &Loss| LossLine { epoch: loss.epoch.0, end_offset: loss.end_offset };
         PartitionLine {
             topic: image.topic(id.topic).map(|topic| topic.name.clone()).unwrap_or_default(),
             topic_id: id.topic.to_string(),
@@ -382,25 +436,11 @@ fn partitions(image: &Image) -> Vec<PartitionLine> {
             owner: partition.owner.map(|node| node.0),
             epoch: partition.epoch.0,
             log_start_offset: partition.log_start_offset,
-            segments: partition
-                .chain
-                .iter()
-                .map(|segment| SegmentLine {
-                    id: segment.id.0,
-                    base_offset: segment.base_offset,
-                    epoch: segment.epoch.0,
-                    stores: segment.stores.iter().map(|node| node.0).collect(),
-                    durability: segment.durability.as_str(),
-                    end_offset: segment.end_offset(),
-                    bytes: match segment.status {
-                        SegmentStatus::Open => None,
-                        SegmentStatus::Sealed { bytes, .. } => Some(bytes),
-                    },
-                })
-                .collect(),
+            sealed_end_offset: partition.sealed_end_offset,
+            segments: partition.chain.iter().map(segment).collect(),
+            losses: partition.losses.iter().map(loss).collect(),
         }
-    };
-    image.partitions().map(line).collect()
+    }
 }
 
 /// A value's fields with its type and its file in front.

@@ -8,7 +8,7 @@ use buslane_log::disk::Disk;
 use buslane_log::fs::Fs;
 use buslane_log::offline::Access;
 use buslane_log::verify::{Chain, ChainSegment, SealedEnd};
-use buslane_log::{DataDirError, Offline};
+use buslane_log::{DataDirError, FoundCopy, Offline};
 use buslane_meta::{MetaLogError, OfflineMeta, SegmentStatus};
 use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
 
@@ -55,6 +55,35 @@ impl Folder {
             };
             Failure::new(Status::Existence, format!("{data}: there is no topic '{text}'; {there}"))
         })
+    }
+
+    /// Refuses a topic, or a partition of it, that neither the metadata nor the folder knows. `name` is what the user wrote.
+    pub fn expect_partition(
+        &self,
+        topic: TopicId,
+        name: &str,
+        partition: Option<i32>,
+    ) -> Result<(), Failure> {
+        let known = self.meta.image.topic(topic).map(|topic| topic.partitions.len());
+        let in_metadata = known.is_some_and(|count| partition.is_none_or(|number| (number as usize) < count));
+        let has_files = |copy: &FoundCopy| {
+            let found = copy.segment.partition;
+            found.topic == topic && partition.is_none_or(|number| number == found.partition)
+        };
+        if in_metadata || self.offline.copies()?.iter().any(has_files) {
+            return Ok(());
+        }
+        let data = self.offline.root().display();
+        let message = match (partition, known) {
+            (Some(number), Some(count)) => {
+                format!("{data}: topic '{name}' has no partition {number}; it has {count}")
+            }
+            (Some(number), None) => {
+                format!("{data}: there is nothing of partition {number} of topic '{name}'")
+            }
+            (None, _) => format!("{data}: there is nothing of topic '{name}'"),
+        };
+        Err(Failure::new(Status::Existence, message))
     }
 
     /// The topic's name, or its id where the metadata has none.

@@ -76,6 +76,9 @@ enum Line<'a> {
 pub fn run(args: &VerifyArgs) -> Outcome {
     let folder = Folder::open(&args.data, if args.read_only { Access::ReadOnly } else { Access::Exclusive })?;
     let topic = args.topic.as_deref().map(|text| folder.topic(text)).transpose()?;
+    if let (Some(topic), Some(name)) = (topic, &args.topic) {
+        folder.expect_partition(topic, name, args.partition)?;
+    }
     let boot_id = boot_id().context("cannot read the kernel's boot id")?;
     let mut report = Report::new(args.json, &folder);
     let mut metadata_damage = 0;

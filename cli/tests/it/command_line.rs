@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::fixture::{buslane, buslane_with, command};
 
 /// Every verb, as the words that call it.
-const VERBS: [&[&str]; 10] = [
+const VERBS: [&[&str]; 12] = [
     &["server"],
     &["topic", "create"],
     &["topic", "list"],
@@ -18,6 +18,8 @@ const VERBS: [&[&str]; 10] = [
     &["consume"],
     &["bench", "produce"],
     &["bench", "consume"],
+    &["log", "verify"],
+    &["log", "dump"],
     &["completion"],
 ];
 

@@ -7,21 +7,23 @@ use buslane_log::dump::{
 };
 use buslane_meta::OfflineEntry;
 
-use super::PartitionLine;
+use super::command::Named;
+use super::{LossLine, PartitionLine};
 use crate::record_json::to_hex;
 use crate::units::format_time;
 
 pub(super) fn batch(out: &mut impl Write, batch: &BatchDump) -> io::Result<()> {
     write!(
         out,
-        "byte {}: offsets {} to {}, {} records, {} bytes, epoch {}, {}",
+        "byte {}: offsets {} to {}, {} {}, {} bytes, epoch {}, {}",
         batch.position,
         batch.base_offset,
         batch.last_offset,
         batch.record_count,
+        if batch.record_count == 1 { "record" } else { "records" },
         batch.bytes,
         batch.leader_epoch,
-        batch.compression
+        if batch.compression == "none" { "uncompressed" } else { &batch.compression }
     )?;
     let stamped = if batch.log_append_time { "appended" } else { "created" };
     write!(out, ", {stamped} {}", format_time(batch.base_timestamp))?;
@@ -76,7 +78,7 @@ pub(super) fn producers(out: &mut impl Write, checkpoint: &ProducersDump) -> io:
 pub(super) fn journal_record(out: &mut impl Write, record: &JournalRecordDump) -> io::Result<()> {
     write!(out, "byte {}: {}", record.position, record.kind)?;
     if !record.about.is_empty() {
-        write!(out, " of {}", record.about)?;
+        write!(out, " {}", record.about)?;
     }
     if !record.detail.is_empty() {
         write!(out, ": {}", record.detail)?;
@@ -94,14 +96,13 @@ pub(super) fn journal(out: &mut impl Write, journal: &JournalDump) -> io::Result
     out.write_all(b"\n")
 }
 
-pub(super) fn entry(out: &mut impl Write, entry: &OfflineEntry) -> io::Result<()> {
-    if entry.commands.is_empty() {
+pub(super) fn entry(out: &mut impl Write, entry: &OfflineEntry, commands: &[Named]) -> io::Result<()> {
+    if commands.is_empty() {
         return writeln!(out, "entry {}, term {}: the consensus group's own", entry.index, entry.term);
     }
-    entry
-        .commands
-        .iter()
-        .try_for_each(|command| writeln!(out, "entry {}, term {}: {command:?}", entry.index, entry.term))
+    commands.iter().try_for_each(|command| {
+        writeln!(out, "entry {}, term {}: {}", entry.index, entry.term, command.text())
+    })
 }
 
 pub(super) fn partition(out: &mut impl Write, line: &PartitionLine) -> io::Result<()> {
@@ -119,6 +120,13 @@ pub(super) fn partition(out: &mut impl Write, line: &PartitionLine) -> io::Resul
         }
         let stores: Vec<_> = segment.stores.iter().map(i32::to_string).collect();
         writeln!(out, ", epoch {}, {}, stores {}", segment.epoch, segment.durability, stores.join(","))?;
+    }
+    for loss in &line.losses {
+        let LossLine { epoch, end_offset } = loss;
+        writeln!(
+            out,
+            "  loss: records of epoch {epoch} from offset {end_offset} on may be gone though they were acknowledged"
+        )?;
     }
     Ok(())
 }
