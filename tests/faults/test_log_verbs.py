@@ -196,6 +196,26 @@ def test_beside_a_server_it_is_refused_and_read_only_finds_nothing_wrong_under_l
     assert stopped.findings(code=OK)[0] == []
 
 
+def test_what_a_server_is_just_writing_is_no_finding_until_the_server_is_dead(serve, stopped):
+    broker = serve(stopped)
+    assert CLIENT.produce(broker.bootstrap, TOPIC, 0, text_records(0, 1))
+    log = open_log(stopped)
+    half = log.read_bytes()[: log.stat().st_size // 2]
+    ends = {str(file): file.stat().st_size for file in (log, stopped.journal, stopped.meta_log)}
+    for file, bytes_there in ((log, half), (stopped.journal, b"\0\0\0\x40half a frame"), (stopped.meta_log, b"\0\0\0\x40half a frame")):
+        with open(file, "ab") as opened:
+            opened.write(bytes_there)
+    assert stopped.findings("--read-only", code=OK)[0] == []
+    broker.kill()
+    findings, _ = stopped.findings(code=OK)
+    assert {f["severity"] for f in findings} == {"torn_end"}
+    assert {f["file"]: f["position"] for f in findings} == ends
+    broker = serve(stopped)
+    served_end(broker)
+    broker.stop()
+    assert stopped.findings(code=OK)[0] == []
+
+
 def test_after_a_kill_under_load_there_is_no_damage(serve, stopped):
     broker = serve(stopped)
     with Load(broker) as load:
@@ -307,6 +327,19 @@ def foreign(name):
     return damage
 
 
+def torn(file):
+    """Bytes at a file's end that a crash left there."""
+
+    def damage(folder, prepared):
+        path = file(folder)
+        end = path.stat().st_size
+        with open(path, "ab") as opened:
+            opened.write(b"\0\0\0\x40half a frame")
+        return path, end
+
+    return damage
+
+
 def index_of_a_sealed(folder: DataFolder) -> Path:
     return folder.files("index")[0]
 
@@ -338,6 +371,8 @@ DAMAGES = {
     "a bit in producer checkpoints": ("stopped", flipped_file(lambda f: f.files("producers")[0], -3), "damage", "checksum"),
     "a bit in the store journal": ("killed", flipped_file(lambda f: f.journal, 4096 + 30), "damage", "damaged at byte"),
     "a bit in the head of the store journal": ("killed", flipped_file(lambda f: f.journal, 3), "damage", ""),
+    "a torn end of the store journal": ("killed", torn(lambda f: f.journal), "torn_end", "the last 16 bytes are torn"),
+    "a torn end of the metadata log": ("killed", torn(lambda f: f.meta_log), "torn_end", "the last 16 bytes are torn"),
     "a bit in the metadata log": ("stopped", flipped_file(lambda f: f.meta_log, 200), "damage", "checksum"),
     "an identity that is none": ("stopped", written("buslane.json", "{"), "damage", "buslane.json"),
     "a foreign file": ("stopped", foreign("notes.txt"), "note", "no segment's file"),
@@ -374,7 +409,7 @@ def test_damage_is_found_and_told_with_file_position_and_remedy(prepared, tmp_pa
     assert folder.contents() == before, "looking changed something"
 
 
-@pytest.mark.parametrize("name", [name for name in DAMAGES if re.search("journal|metadata log|identity", name)])
+@pytest.mark.parametrize("name", [name for name in DAMAGES if re.search("bit in .*(journal|metadata log)|identity", name)])
 def test_where_it_says_that_the_server_does_not_start_it_does_not(prepared, tmp_path, serve, name):
     ending, damage, _, _ = DAMAGES[name]
     folder = getattr(prepared, ending).copy_to(tmp_path / "data")
@@ -393,6 +428,8 @@ def test_where_it_says_that_the_server_does_not_start_it_does_not(prepared, tmp_
 
 
 MENDED = [
+    "a torn end of the store journal",
+    "a torn end of the metadata log",
     "an index that is gone",
     "a bit in an index",
     "a log that nobody counts on",

@@ -60,7 +60,7 @@ pub struct DumpArgs {
     /// Show the partition's chain of segments as the metadata has it, and the losses recorded in it
     #[arg(long, requires = "topic", conflicts_with_all = ["records", "from", "limit"])]
     chain: bool,
-    /// Show the records of each batch, too
+    /// Show the records of each batch, too; in JSON what is not UTF-8 stands under key_hex and value_hex
     #[arg(short, long)]
     records: bool,
     /// Start with this offset; in meta/log with the entry of this index

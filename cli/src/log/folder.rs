@@ -22,7 +22,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Refuses a folder that a newer program wrote, and with [`Access::Exclusive`] one that a server uses.
+    /// Refuses a folder that a newer program wrote, one whose metadata cannot be read, and with [`Access::Exclusive`] one
+    /// that a server uses.
     pub fn open(data: &Path, access: Access) -> Result<Self, Failure> {
         let fs: Arc<dyn Fs> = Arc::new(Disk);
         let offline = Offline::open(&fs, data, access).map_err(|error| refused(&error))?;
@@ -32,7 +33,8 @@ impl Folder {
             identity => identity.ok().flatten().map(|identity| identity.node_id),
         };
         let meta = OfflineMeta::read(&fs, data);
-        if let Some(error @ MetaLogError::Newer { .. }) = &meta.damage {
+        // A file that cannot be read (permissions, a failing disk) is not known to be damaged.
+        if let Some(error @ (MetaLogError::Newer { .. } | MetaLogError::Io { .. })) = &meta.damage {
             return Err(Failure::failed(error.to_string()));
         }
         Ok(Self { offline, meta, node })

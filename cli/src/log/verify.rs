@@ -81,12 +81,12 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     }
     let boot_id = boot_id().context("cannot read the kernel's boot id")?;
     let mut report = Report::new(args.json, &folder);
-    let mut metadata_damage = 0;
-    for finding in metadata_findings(&folder, args.read_only) {
-        metadata_damage += usize::from(finding.severity == Severity::Damage);
-        report.finding(&finding);
+    let of_metadata = metadata_finding(&folder, args.read_only);
+    if let Some(finding) = &of_metadata {
+        report.finding(finding);
     }
-    if metadata_damage > 0 && args.repair {
+    let severity = of_metadata.map(|finding| finding.severity);
+    if severity == Some(Severity::Damage) && args.repair {
         report.end()?;
         let data = args.data.display();
         let message = format!("{data}: the metadata is damaged; without it nothing else is repaired");
@@ -102,7 +102,12 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     };
     let summary = folder.offline.verify(&options, &boot_id, &mut |progress| report.on(&progress));
     let mut summary = summary.map_err(|error| Failure::failed(error.to_string()))?;
-    summary.damage += metadata_damage;
+    match severity {
+        None => {}
+        Some(Severity::Note) => summary.notes += 1,
+        Some(Severity::TornEnd) => summary.torn_ends += 1,
+        Some(Severity::Damage) => summary.damage += 1,
+    }
     report.summary(&summary);
     report.end()?;
     if summary.is_damaged() {
@@ -115,36 +120,38 @@ pub fn run(args: &VerifyArgs) -> Outcome {
 }
 
 /// What is wrong with the metadata itself.
-fn metadata_findings(folder: &Folder, live: bool) -> Vec<Finding> {
+fn metadata_finding(folder: &Folder, live: bool) -> Option<Finding> {
     let log = folder.offline.root().join("meta/log");
-    let mut findings = Vec::new();
     if let Some(error) = &folder.meta.damage {
         let (file, position) = match error {
             MetaLogError::Corrupt { file, position, .. } => (file.clone(), Some(*position)),
-            MetaLogError::Encoding { file, .. } | MetaLogError::Io { file, .. } => (file.clone(), None),
-            MetaLogError::Failed { file } | MetaLogError::Newer { file, .. } => (file.clone(), None),
+            MetaLogError::Encoding { file, .. }
+            | MetaLogError::Io { file, .. }
+            | MetaLogError::Failed { file }
+            | MetaLogError::Newer { file, .. } => (file.clone(), None),
         };
-        findings.push(Finding {
+        Some(Finding {
             severity: Severity::Damage,
             file,
             position,
             what: error.to_string(),
             remedy: "bring the folder meta/ back from a copy; the server does not start with it".to_owned(),
             repaired: None,
-        });
+        })
     } else if folder.meta.torn_bytes > 0 && !live {
         let bytes = folder.meta.torn_bytes;
         let len = std::fs::metadata(&log).map_or(bytes, |meta| meta.len());
-        findings.push(Finding {
+        Some(Finding {
             severity: Severity::TornEnd,
             position: Some(len.saturating_sub(bytes)),
             file: log,
             what: format!("the last {bytes} bytes are torn, as a crash leaves it"),
             remedy: "none: they were never answered, and the server cuts them at its next start".to_owned(),
             repaired: None,
-        });
+        })
+    } else {
+        None
     }
-    findings
 }
 
 fn plural(count: usize, one: &'static str, more: &'static str) -> &'static str {
