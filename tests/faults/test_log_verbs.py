@@ -496,6 +496,12 @@ def orphan(folder: DataFolder) -> Path:
     return file
 
 
+def command_in(text: str) -> list[str]:
+    """The arguments of the command line that the server's log names."""
+    (command,) = re.findall(r"run `(buslane [^`]*)`", text)
+    return shlex.split(command)[1:]
+
+
 def test_the_command_in_the_servers_log_heals_what_the_server_refuses(prepared, killed, serve):
     """The server is told nothing about its folder, so it and the command both find ./buslane-data."""
     log = open_log(killed)
@@ -508,9 +514,7 @@ def test_the_command_in_the_servers_log_heals_what_the_server_refuses(prepared, 
     broker.kill()
     text = broker.log_text()
     assert str(log) in text and f"damaged at byte {bad.start}" in text
-    (command,) = re.findall(r"run `(buslane [^`]*)`", text)
-    words = shlex.split(command)
-    done = buslane(*words[1:], cwd=killed.path.parent).expect(OK)
+    done = buslane(*command_in(text), cwd=killed.path.parent).expect(OK)
     assert f"cut at byte {bad.start}, offset {bad.base_offset}" in done.out and "1 repaired" in done.out, done.out
     assert log.stat().st_size == bad.start
     assert orphan(killed).stat().st_size == length - bad.start
@@ -531,6 +535,28 @@ def test_the_command_in_the_servers_log_heals_what_the_server_refuses(prepared, 
     assert str(orphan(killed)) in shown.err and "byte 0" in shown.err, shown.err
     kept = [line for line in shown.lines if line["type"] == "record" and line["offset"] > bad.base_offset]
     assert [record["value"].encode() for record in kept] == [record.value for record in text_records(18, 2)]
+
+
+@pytest.mark.parametrize("left", ["the end gone", "all gone"])
+def test_where_the_command_in_the_servers_log_is_not_enough_it_says_what_is(prepared, killed, serve, left):
+    """What was safe on the disk is gone: nobody but the operator can accept that."""
+    log = open_log(killed)
+    first, length = batches(log)[0], prepared.synced - 5 if left == "the end gone" else 0
+    end = max([b.base_offset for b in batches(log) if b.start <= length], default=first.base_offset)
+    with open(log, "r+b") as opened:
+        opened.truncate(length)
+    broker = serve(killed)
+    await_until(lambda: "partition is offline" in broker.log_text(), "the partition is taken offline")
+    broker.kill()
+    command = command_in(broker.log_text())
+    done = buslane(*command, cwd=killed.path.parent).expect(DAMAGED)
+    assert "--repair --accept-loss" in done.out and log.stat().st_size == length, done.out
+    buslane(*command, "--accept-loss", cwd=killed.path.parent).expect(OK)
+    broker = serve(killed)
+    assert_serves(broker, prepared, end)
+    broker.stop()
+    assert_loss_is_recorded(killed, end)
+    assert killed.findings(code=OK)[0] == []
 
 
 def test_what_was_safe_on_the_disk_is_cut_only_when_the_loss_is_accepted(prepared, killed, serve):
