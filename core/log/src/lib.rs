@@ -9,6 +9,7 @@
 //! [`SyncSite`], so that the power-cut simulation can take away one at a time.
 //! Source: design/core.md, "On disk", "Recover", "Whole", "Invariants".
 
+mod batch_chain;
 pub mod data_dir;
 pub mod disk;
 pub mod dump;
@@ -24,6 +25,7 @@ mod layout;
 pub mod offline;
 mod orphans;
 mod producers;
+mod scrub;
 mod segment;
 mod store;
 mod sync_site;
@@ -34,6 +36,7 @@ mod walk;
 pub use data_dir::{DataDir, DataDirError, Identity, Wanted};
 pub use journal::{JournalError, JournalFailed};
 pub use offline::Offline;
+pub use scrub::{DamagedRange, Scrub, ScrubStep, SealedSegment};
 pub use segment::{
     AppendError, Appended, CopyReport, Corrupt, ReadError, ReadSlice, RecoverError, Recovery, SealError,
     SealedCopy, Segment, SyncError, Synced, TimestampedOffset,

@@ -103,11 +103,15 @@ pub(crate) fn check_crc(
     scratch: &mut Vec<u8>,
 ) -> Result<(), WalkError> {
     let end = position + header.total_len() as u64;
-    let crc = crc_of_range(file, position + CRC_START as u64, end, scratch)?;
-    if crc == header.crc {
+    compare_crc(header, crc_of_range(file, position + CRC_START as u64, end, scratch)?)
+}
+
+/// Compares the CRC computed over a batch with the one in its header.
+pub(crate) fn compare_crc(header: &BatchHeader, computed: u32) -> Result<(), WalkError> {
+    if computed == header.crc {
         Ok(())
     } else {
-        Err(WalkError::Bad(BatchError::Crc { stored: header.crc, computed: crc }.to_string()))
+        Err(WalkError::Bad(BatchError::Crc { stored: header.crc, computed }.to_string()))
     }
 }
 
@@ -115,12 +119,24 @@ pub(crate) fn check_crc(
 pub(crate) fn crc_of_range(file: &dyn FsFile, from: u64, to: u64, scratch: &mut Vec<u8>) -> io::Result<u32> {
     let (mut at, mut crc) = (from, 0);
     while at < to {
-        scratch.resize((to - at).min(BODY_READ as u64) as usize, 0);
-        read_exact_at(file, scratch, at)?;
-        crc = crc32c::crc32c_append(crc, scratch);
-        at += scratch.len() as u64;
+        crc_append(file, &mut at, to, &mut crc, scratch)?;
     }
     Ok(crc)
+}
+
+/// Takes the next piece of a range, at most [`BODY_READ`] bytes, into its CRC, and moves `at` behind it.
+pub(crate) fn crc_append(
+    file: &dyn FsFile,
+    at: &mut u64,
+    to: u64,
+    crc: &mut u32,
+    scratch: &mut Vec<u8>,
+) -> io::Result<()> {
+    scratch.resize((to - *at).min(BODY_READ as u64) as usize, 0);
+    read_exact_at(file, scratch, *at)?;
+    *crc = crc32c::crc32c_append(*crc, scratch);
+    *at += scratch.len() as u64;
+    Ok(())
 }
 
 /// True when what looks like a batch cut short at `position`, where `offset` should stand, is not one: all of it is there

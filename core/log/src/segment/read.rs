@@ -172,11 +172,14 @@ impl Segment {
         if first_end <= cap || at_least_one {
             end = (first.next_offset(), first_end);
         }
-        if first_end < cap {
-            // From the last entered batch start that is still within both bounds, by headers.
-            let mut batches = self.batches(&view, |e: &Entry| e.position <= cap && e.offset <= limit)?;
+        if first_end < cap && first.next_offset() < limit {
+            // From the last entered batch start that is still within both bounds, by headers. What lies beyond the limit is
+            // not looked at: it may be damaged.
+            let mut batches = self.batches(&view, |e: &Entry| e.position <= cap && e.offset < limit)?;
             batches.skip_to(end.1);
-            while let Some((position, header)) = batches.next()? {
+            while end.0 < limit
+                && let Some((position, header)) = batches.next()?
+            {
                 if header.base_offset >= limit || position + header.total_len() as u64 > cap {
                     end = end.max((header.base_offset.min(limit), position));
                     break;

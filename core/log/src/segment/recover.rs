@@ -10,12 +10,13 @@ use std::sync::Arc;
 use buslane_wire::ids::{LeaderEpoch, SegmentRef};
 
 use super::{CopyReport, Corrupt, Phase, Segment};
+use crate::batch_chain::{BatchChain, Gaps};
 use crate::fs::{FsFile, OpenMode, read_exact_at};
 use crate::index::Entry;
 use crate::journal::JournalFailed;
 use crate::journal::record::{CopyState, Record};
 use crate::layout::Part;
-use crate::walk::{Walk, WalkError, check_crc, more_follows};
+use crate::walk::{WalkError, more_follows};
 
 /// Bytes rewritten at once.
 const CHUNK: usize = 256 * 1024;
@@ -234,25 +235,13 @@ impl Segment {
         // Where a crash, or a write that failed, may have left anything.
         let lenient = copy.torn || copy.sealed || !copy.whole;
         self.restart_index(kept, from.position);
-        let mut walk = Walk::new(log, len);
-        let mut scratch = Vec::new();
-        let mut at = from;
+        let mut chain = BatchChain::new(log, len, from, Gaps::Refused);
         let mut torn = None;
-        while at.position < len {
+        while chain.at().position < len {
+            let at = chain.at();
             let checked = at.position >= copy.synced_position;
-            let result = walk.header_at(at.position).and_then(|header| {
-                if header.base_offset != at.offset {
-                    let reason =
-                        format!("a batch starts at offset {}, expected {}", header.base_offset, at.offset);
-                    return Err(WalkError::Bad(reason));
-                }
-                if checked {
-                    check_crc(log, at.position, &header, &mut scratch)?;
-                }
-                Ok(header)
-            });
-            let header = match result {
-                Ok(header) => header,
+            match chain.next(checked) {
+                Ok(_) => {}
                 Err(WalkError::Io(source)) => return Err(io_error(source)),
                 Err(WalkError::Bad(reason)) if checked && lenient => {
                     torn = Some(reason);
@@ -269,7 +258,7 @@ impl Segment {
                 Err(WalkError::Bad(reason) | WalkError::Incomplete(reason)) => {
                     return Err(self.corrupt(at.position, reason).into());
                 }
-            };
+            }
             let flush = {
                 let mut tail = self.tail.lock();
                 tail.sparse.enter(at);
@@ -278,11 +267,7 @@ impl Segment {
             if flush {
                 self.flush_index();
             }
-            at = Entry {
-                offset: header.next_offset(),
-                position: at.position + header.total_len() as u64,
-                max_before: at.max_before.max(header.max_timestamp),
-            };
+            let at = chain.at();
             if !checked && at.position >= copy.synced_position && !at_recovery_point(&at) {
                 let reason = format!(
                     "a batch ends here at offset {}, where byte {} and offset {} were synced",
@@ -291,6 +276,7 @@ impl Segment {
                 return Err(self.corrupt(at.position, reason).into());
             }
         }
+        let at = chain.at();
         Ok(End { offset: at.offset, position: at.position, max_timestamp: at.max_before, torn })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::read::ReadError;
 use super::{Phase, Segment};
+use crate::batch_chain::{BatchChain, Gaps};
 use crate::fs::{FsFile, OpenMode};
 use crate::handles::PartKey;
 use crate::index::{ENTRY_LEN, Entry, INTERVAL, IndexError, NO_TIMESTAMP};
@@ -160,39 +161,39 @@ impl Segment {
     /// wait meanwhile. When it cannot be written, lookups walk the log from now on.
     pub(super) fn rebuild_index(&self, seen: u64) -> Result<(), ReadError> {
         let _writer = self.writer.lock();
-        let end = {
+        let (end_offset, end) = {
             let tail = self.tail.lock();
             // One that could not be written is not tried again by each reader.
             if tail.sparse.rebuilt != seen || tail.sparse.broken || tail.phase == Phase::Deleted {
                 return Ok(());
             }
-            tail.end_position
+            (tail.end_offset, tail.end_position)
         };
-        self.scan_index(end)
+        self.scan_index(end_offset, end)
     }
 
     /// One more try at an index that could not be written. The caller holds `writer`.
     pub(super) fn mend_index(&self) {
-        let (broken, end) = {
+        let (broken, end_offset, end) = {
             let tail = self.tail.lock();
-            (tail.sparse.broken, tail.end_position)
+            (tail.sparse.broken, tail.end_offset, tail.end_position)
         };
         if broken {
             // Whoever reads the log next meets what is wrong with it.
-            let _ = self.scan_index(end);
+            let _ = self.scan_index(end_offset, end);
         }
     }
 
-    fn scan_index(&self, end: u64) -> Result<(), ReadError> {
+    /// An index made of offsets that cannot be true would be worse than the old one: no checksum covers a base offset.
+    fn scan_index(&self, end_offset: i64, end: u64) -> Result<(), ReadError> {
         let log = self.log()?;
-        let mut walk = Walk::new(&*log, end);
+        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        let mut chain = BatchChain::new(&*log, end, start, Gaps::Allowed).ending_at(end_offset);
         let mut fresh = SparseTail::new(true);
-        let (mut at, mut running) = (0, NO_TIMESTAMP);
-        while at < end {
-            let header = walk.header_at(at).map_err(|e| self.walk_error(at, e))?;
-            fresh.enter(Entry { offset: header.base_offset, position: at, max_before: running });
-            running = running.max(header.max_timestamp);
-            at += header.total_len() as u64;
+        while chain.at().position < end {
+            let at = chain.at();
+            let header = chain.next(false).map_err(|e| self.walk_error(at.position, e))?;
+            fresh.enter(Entry { offset: header.base_offset, ..at });
         }
         {
             let mut tail = self.tail.lock();

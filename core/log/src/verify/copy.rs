@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use super::chain::Role;
 use super::{Finding, Progress, Severity, Verify, VerifyError, at, repair};
+use crate::batch_chain::{BatchChain, Gaps, epoch_fault};
 use crate::fs::{FsFile, OpenMode, read_exact_at};
 use crate::index::{ENTRY_LEN, Entry, INTERVAL, IndexOf, NO_TIMESTAMP};
 use crate::journal::record::CopyState;
 use crate::layout::{self, Part};
 use crate::producers;
 use crate::store::FoundCopy;
-use crate::walk::{Walk, WalkError, check_crc, more_follows};
+use crate::walk::{WalkError, more_follows};
 
 /// The bad end of a copy, to be cut.
 pub(super) struct Cut {
@@ -68,28 +69,13 @@ impl Verify<'_> {
         };
         // What is longer than its sealed segment was never acknowledged.
         let limit = end.map_or(len, |end| end.bytes.min(len));
-        let mut walk = Walk::new(&*log, limit);
-        let mut scratch = Vec::new();
         let mut here = Entry { offset: copy.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        let gaps = if state.is_some() { Gaps::Refused } else { Gaps::Allowed };
+        let mut chain = BatchChain::new(&*log, limit, here, gaps);
         let mut expected = Expected { entries: Vec::new(), end_position: 0 };
         let mut bad = None;
         while here.position < limit {
-            let result = walk.header_at(here.position).and_then(|header| {
-                check_crc(&*log, here.position, &header, &mut scratch)?;
-                // Compaction leaves gaps in sealed segments, never in one that is still written.
-                let fits = match state {
-                    Some(_) => header.base_offset == here.offset,
-                    None => header.base_offset >= here.offset,
-                };
-                match fits {
-                    true => Ok(header),
-                    false => Err(WalkError::Bad(format!(
-                        "a batch starts at offset {}, expected {}",
-                        header.base_offset, here.offset
-                    ))),
-                }
-            });
-            let header = match result {
+            let header = match chain.next(true) {
                 Ok(header) => header,
                 Err(WalkError::Io(source)) => return Err(at(&copy.path)(source)),
                 Err(WalkError::Bad(reason)) => {
@@ -107,11 +93,7 @@ impl Verify<'_> {
                 expected.entries.push(Entry { offset: header.base_offset, ..here });
             }
             self.summary.batches += 1;
-            let next = Entry {
-                offset: header.next_offset(),
-                position: here.position + header.total_len() as u64,
-                max_before: here.max_before.max(header.max_timestamp),
-            };
+            let next = chain.at();
             if let Some(state) = state
                 && here.position < state.synced_position
                 && next.position >= state.synced_position
@@ -159,25 +141,12 @@ impl Verify<'_> {
 
     /// Leader epochs never fall, and a segment that is still written has only that of its owner. No checksum covers them.
     fn epoch(&mut self, copy: &FoundCopy, role: Role, position: u64, found: i32, last: &mut Option<i32>) {
-        let what = match (role, *last) {
-            (Role::Open(state), _) if found != state.epoch.0 => Some(format!(
-                "a batch has leader epoch {found}, but the segment was opened in epoch {}",
-                state.epoch
-            )),
-            (Role::Sealed(Some((_, epoch))), _) if found > epoch.0 => {
-                Some(format!("a batch has leader epoch {found}, but the segment was opened in epoch {epoch}"))
-            }
-            (_, Some(last)) if found < last => {
-                Some(format!("a batch of leader epoch {found} follows one of epoch {last}"))
-            }
-            _ => None,
+        let allowed = match role {
+            Role::Open(state) => state.epoch.0..=state.epoch.0,
+            Role::Sealed(Some((_, epoch))) => i32::MIN..=epoch.0,
+            Role::Sealed(None) | Role::Unwanted => i32::MIN..=i32::MAX,
         };
-        let Some(what) = what else {
-            *last = Some(found);
-            return;
-        };
-        // Whether this one is wrong or the one before, the next ones tell.
-        *last = None;
+        let Some(what) = epoch_fault(found, allowed, last) else { return };
         self.find(Finding {
             severity: Severity::Damage,
             file: copy.path.clone(),
