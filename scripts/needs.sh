@@ -28,7 +28,6 @@ need_c_toolchain() {
     need_command cc build-essential "C compiler, for librdkafka and zstd"
     need_command c++ build-essential "C++ compiler, for librdkafka"
     need_command make build-essential "for librdkafka"
-    need_command cmake cmake "for librdkafka"
     need_command pkg-config pkg-config "finds system libraries"
 }
 
