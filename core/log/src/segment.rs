@@ -14,7 +14,7 @@ mod timestamps;
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -52,8 +52,9 @@ pub(crate) struct Fence(pub(crate) RwLock<LeaderEpoch>);
 /// Damage that a crash cannot explain. It takes this partition offline on this store, nothing else.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{file}: damaged at byte {position}: {reason}; other copies serve and repair it; to repair this one, stop the \
-     server and run `buslane log verify --repair`"
+    "{file}: damaged at byte {position}: {reason}; bring the file back from another copy, or stop the server and see what \
+     can be saved with `buslane log verify --data {} --repair`",
+    data_folder(file)
 )]
 pub struct Corrupt {
     /// The file.
@@ -62,6 +63,14 @@ pub struct Corrupt {
     pub position: u64,
     /// What is wrong.
     pub reason: String,
+}
+
+/// The data folder that holds a segment's file, `<data>/log/<topic>/<partition>/<file>`, as a shell takes it.
+fn data_folder(file: &str) -> String {
+    let data = Path::new(file).ancestors().nth(4).filter(|data| *data != "").unwrap_or(Path::new("."));
+    let data = data.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if data.chars().all(plain) { data } else { format!("'{}'", data.replace('\'', r"'\''")) }
 }
 
 /// What a store says of its copy of a segment that is not sealed in the chain.

@@ -203,7 +203,7 @@ impl Offline {
             fs: &*self.fs,
             root: &self.root,
             repair: options.repair,
-            accept_loss: options.accept_loss,
+            accept_loss: options.repair && options.accept_loss,
             live,
             summary: VerifySummary::default(),
             report,
@@ -218,9 +218,10 @@ impl Offline {
             verify.names(&copies)?;
         }
         copies.retain(|copy| options.takes(&copy.segment));
+        let mut cuts = Vec::new();
         if let Some(chain) = &options.chain {
             let wanted = chain.iter().filter(|(segment, _)| options.takes(segment)).map(|(s, k)| (*s, *k));
-            verify.missing(&wanted.collect(), &copies);
+            cuts = verify.missing(&wanted.collect(), &copies, &journal)?;
         }
         let mut bytes = 0;
         for copy in &copies {
@@ -231,7 +232,6 @@ impl Offline {
             }
         }
         (verify.report)(Progress::Total { copies: copies.len(), bytes });
-        let mut cuts = Vec::new();
         let mut before: Option<Before> = None;
         for copy in copies {
             let state = journal.get(&copy.segment).copied();

@@ -56,7 +56,8 @@ pub enum RecoverError {
         /// The one promised.
         promised: LeaderEpoch,
     },
-    /// The store has no copy (any more): a real loss, since copies are made before their segment is opened.
+    /// The store has no copy any more, as a machine crash leaves it that came before the first sync: a real loss, since
+    /// copies are made before their segment is opened.
     #[error("{segment}: {file} is missing")]
     Missing {
         /// The segment.
@@ -125,11 +126,15 @@ impl Segment {
 
     fn find_end(self: &Arc<Self>) -> Result<Option<TailCut>, RecoverError> {
         let segment = self.reference;
+        let copy = self.known_state()?;
         let io_error = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => RecoverError::Missing { segment, file: self.file_name(Part::Log) },
+            io::ErrorKind::NotFound if copy.torn && copy.synced_position == 0 => {
+                RecoverError::Missing { segment, file: self.file_name(Part::Log) }
+            }
+            // Somebody removed it, and can perhaps bring it back: sealing without it would make the loss final.
+            io::ErrorKind::NotFound => self.corrupt(0, "the file is missing".to_owned()).into(),
             _ => RecoverError::Io { file: self.file_name(Part::Log), source },
         };
-        let copy = self.known_state()?;
         *self.pinned.lock() = None;
         self.store.handles.forget(&segment);
         let log = self.log().map_err(io_error)?;

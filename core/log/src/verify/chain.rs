@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use buslane_wire::ids::{Durability, LeaderEpoch, SegmentRef};
 
-use super::{Finding, Severity, Verify};
+use super::copy::Cut;
+use super::{Finding, Severity, Verify, VerifyError, repair};
 use crate::journal::record::CopyState;
 use crate::layout::{self, Part};
 use crate::store::FoundCopy;
@@ -67,25 +68,57 @@ pub(super) fn role(chain: Option<&Chain>, journal: Option<CopyState>, copy: &Fou
 }
 
 impl Verify<'_> {
-    /// Copies that the chain counts on and that are not there.
-    pub(super) fn missing(&mut self, chain: &Chain, copies: &[FoundCopy]) {
+    /// Copies that the chain counts on and that are not there. Of an open one that is given up an empty log is made, and
+    /// returned to be cut there.
+    pub(super) fn missing(
+        &mut self,
+        chain: &Chain,
+        copies: &[FoundCopy],
+        journal: &BTreeMap<SegmentRef, CopyState>,
+    ) -> Result<Vec<Cut>, VerifyError> {
+        let mut given_up = Vec::new();
         // Beside a server the chain may be older than the files.
         if self.live {
-            return;
+            return Ok(given_up);
         }
         for (segment, known) in chain.iter().filter(|(_, known)| known.here) {
             let there = |c: &FoundCopy| c.segment == *segment && c.base_offset == known.base_offset;
-            if !copies.iter().any(there) {
-                self.find(Finding {
-                    severity: Severity::Damage,
-                    file: layout::part(self.root, segment, known.base_offset, Part::Log),
-                    position: None,
-                    what: "it is missing, and the metadata counts on it".to_owned(),
-                    remedy: "bring it back from another store or from a backup".to_owned(),
-                    repaired: None,
-                });
+            if copies.iter().any(there) {
+                continue;
             }
+            let path = layout::part(self.root, segment, known.base_offset, Part::Log);
+            let back = "bring it back from another store or from a backup";
+            let remedy = match known.sealed {
+                Some(_) => back.to_owned(),
+                None => format!(
+                    "{back}; or give it up with --repair --accept-loss: the chain will record a loss from offset {} on",
+                    known.base_offset
+                ),
+            };
+            let finding = Finding {
+                severity: Severity::Damage,
+                file: path.clone(),
+                position: None,
+                what: "it is missing, and the metadata counts on it".to_owned(),
+                remedy,
+                repaired: None,
+            };
+            if known.sealed.is_some() || !self.accept_loss {
+                self.find(finding);
+                continue;
+            }
+            repair::make_empty(self.fs, self.root, &path)?;
+            let state = journal.get(segment).copied();
+            given_up.push(Cut {
+                copy: FoundCopy { segment: *segment, base_offset: known.base_offset, path },
+                state: state.unwrap_or(CopyState::new(known.base_offset, known.epoch, known.durability)),
+                end_offset: known.base_offset,
+                position: 0,
+                torn: false,
+                finding,
+            });
         }
+        Ok(given_up)
     }
 
     /// A copy that nobody counts on.

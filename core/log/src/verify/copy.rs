@@ -132,7 +132,7 @@ impl Verify<'_> {
             (None, _) => {}
         }
         self.index(copy, state, &expected)?;
-        self.producers(copy, state)?;
+        self.producers(copy)?;
         self.summary.copies += 1;
         self.summary.bytes += here.position;
         (self.report)(Progress::Copy { file: copy.path.clone(), bytes: len });
@@ -280,7 +280,7 @@ impl Verify<'_> {
         Ok(())
     }
 
-    fn producers(&mut self, copy: &FoundCopy, state: Option<CopyState>) -> Result<(), VerifyError> {
+    fn producers(&mut self, copy: &FoundCopy) -> Result<(), VerifyError> {
         let path: PathBuf = layout::part(self.root, &copy.segment, copy.base_offset, Part::Producers);
         let file = match self.fs.open(&path, OpenMode::Read) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -300,7 +300,7 @@ impl Verify<'_> {
         }
         for (position, what) in damaged {
             self.find(Finding {
-                severity: if state.is_some() { Severity::Note } else { Severity::Damage },
+                severity: Severity::Note,
                 file: path.clone(),
                 position: Some(position),
                 what,

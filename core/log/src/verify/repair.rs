@@ -51,18 +51,22 @@ pub(super) fn cut(
         let path = &cut.copy.path;
         let log = fs.open(path, OpenMode::ReadWrite).map_err(at(path))?;
         let len = log.len().map_err(at(path))?;
-        let kept = keep(&**fs, root, path, &*log, cut.position, len)?;
+        let repaired = match len - cut.position {
+            0 => "an empty log takes its place".to_owned(),
+            bytes => {
+                let kept = keep(&**fs, root, path, &*log, cut.position, len)?;
+                format!(
+                    "cut at byte {}, offset {}; {bytes} bytes kept in {kept}",
+                    cut.position, cut.end_offset
+                )
+            }
+        };
         log.set_len(cut.position).map_err(at(path))?;
         syncs.file(SyncSite::SealData, &*log).map_err(at(path))?;
         // Entries beyond the cut would not be used, but they are no longer true.
         let index = layout::part(root, &cut.copy.segment, cut.copy.base_offset, Part::Index);
         remove(&**fs, &index)?;
-        let bytes = len - cut.position;
-        let repaired = Some(format!(
-            "cut at byte {}, offset {}; {bytes} bytes kept in {kept}",
-            cut.position, cut.end_offset
-        ));
-        findings.push(Finding { repaired, ..cut.finding });
+        findings.push(Finding { repaired: Some(repaired), ..cut.finding });
     }
     if let Some((journal, true)) = run {
         // As it was found: everything this run wrote is synced.
@@ -95,6 +99,17 @@ fn keep(
     fs.sync_dir(&root.join(layout::ORPHANS)).map_err(at(&target))?;
     fs.sync_dir(root).map_err(at(root))?;
     Ok(target.display().to_string())
+}
+
+/// An empty log in the place of one that is missing, durably.
+pub(super) fn make_empty(fs: &dyn Fs, root: &Path, path: &Path) -> Result<(), VerifyError> {
+    let Some(partition) = path.parent() else { return Ok(()) };
+    fs.create_dir_all(partition).map_err(at(partition))?;
+    fs.open(path, OpenMode::OpenOrCreate).map_err(at(path))?;
+    for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(root)) {
+        fs.sync_dir(folder).map_err(at(folder))?;
+    }
+    Ok(())
 }
 
 /// Moves a file to `orphans/`; says so.

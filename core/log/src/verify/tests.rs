@@ -179,7 +179,8 @@ fn what_ends_an_open_copy_is_torn_or_damaged_as_recovery_has_it() {
         assert_eq!((summary.torn_ends, summary.damage), (0, 1), "{name}: {findings:?}");
         assert!(findings[0].remedy.contains("cut it with --repair:"), "{name}: {findings:?}");
         let error = recovered(dir.path(), base_of(&path)).unwrap_err();
-        assert!(error.contains("log verify --repair"), "{name}: {error}");
+        let command = format!("log verify --data {} --repair", dir.path().display());
+        assert!(error.contains(&command), "{name}: {error}");
         let options = VerifyOptions { repair: true, ..VerifyOptions::default() };
         let (summary, findings) = verify_with(dir.path(), &options);
         assert!(!summary.is_damaged(), "{name}: {findings:?}");
@@ -265,6 +266,22 @@ fn copies_are_compared_with_the_chain() {
     let (summary, findings) = check(&known);
     assert!(summary.is_damaged());
     assert!(findings.iter().any(|f| f.file == sealed && f.what.contains("is missing")), "{findings:?}");
+    // An open one can be given up: its loss is then recorded.
+    std::fs::remove_file(&open).unwrap();
+    let give_up = |chain: &Chain, accept_loss| {
+        let options =
+            VerifyOptions { chain: Some(chain.clone()), repair: true, accept_loss, ..Default::default() };
+        verify_with(dir.path(), &options)
+    };
+    assert_eq!(give_up(&known, false).0.repaired, 0);
+    let (summary, findings) = give_up(&known, true);
+    assert_eq!((summary.damage, summary.repaired), (2, 1), "{findings:?}");
+    assert!(!sealed.exists(), "never a sealed one");
+    let (store, _) = crate::fixtures::open(dir.path(), "boot 1");
+    let (_, recovery) = recover(&store, base_of(&open)).unwrap();
+    assert!(!recovery.report.whole && recovery.report.end_offset == base_of(&open), "{recovery:?}");
+    drop(store);
+    std::fs::remove_file(&open).unwrap();
     let elsewhere =
         VerifyOptions { chain: Some(known), topic: Some(TopicId([1; 16])), ..VerifyOptions::default() };
     assert!(verify_with(dir.path(), &elsewhere).1.is_empty(), "not among what was asked for");
