@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use buslane_log::Segment;
 use buslane_partition::{Action, Admission, ChainView, Millis, Owner, Phase, Refusal, Settings};
@@ -17,6 +18,9 @@ use tokio::sync::{Notify, oneshot};
 use super::Context;
 use super::waiting::{Acks, Appended, FetchWait, PendingAcks};
 use crate::topic_config::TopicConfig;
+
+/// How long a clean stop waits for a partition that cannot be sealed.
+const STEP_DOWN_MAX: Duration = Duration::from_secs(20);
 
 /// Bytes of batches that may wait for a segment to be opened or sealed, for each partition. Beyond it a batch is
 /// refused with a retriable error.
@@ -378,13 +382,13 @@ impl Partition {
         self.step(epoch, |owner, now_ms, out| owner.on_tick(now_ms, out));
     }
 
-    /// Seals what is open and waits until nothing is.
+    /// Seals what is open and waits until nothing is, or for [`STEP_DOWN_MAX`]: then the next start recovers it.
     pub async fn step_down(self: &Arc<Self>) {
         let done = self.stepped_down.notified();
         let Some(epoch) = self.inner.lock().owner.as_ref().map(Owner::epoch) else { return };
         self.step(epoch, |owner, now_ms, out| owner.step_down(now_ms, out));
-        if self.phase() != Phase::Stopped {
-            done.await;
+        if self.phase() != Phase::Stopped && tokio::time::timeout(STEP_DOWN_MAX, done).await.is_err() {
+            tracing::warn!(partition = ?self, phase = ?self.phase(), "not sealed; the next start recovers it");
         }
     }
 
@@ -476,12 +480,12 @@ impl Partition {
         inner.fetches.push(wait.clone());
     }
 
-    /// Takes the partition offline on this store: every request for it is answered with KAFKA_STORAGE_ERROR.
+    /// Takes the partition offline on this store until the next start: every request for it is answered with
+    /// KAFKA_STORAGE_ERROR.
     pub(super) fn take_offline(&self, reason: String) {
         tracing::error!(partition = ?self, reason, "partition is offline");
-        let mut inner = self.inner.lock();
-        inner.offline = Some(reason.into());
-        self.abandon(&mut inner);
+        self.inner.lock().offline = Some(reason.into());
+        self.fence();
     }
 
     /// The reference of one of its segments.
