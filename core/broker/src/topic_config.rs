@@ -422,17 +422,22 @@ impl Key {
     }
 }
 
-/// Checks one setting as CreateTopics and AlterConfigs bring it.
-pub fn check(name: &str, value: &str) -> Result<&'static Key, ConfigError> {
-    let Some(key) = key(name) else {
+/// The key of that name, or what was perhaps meant.
+pub fn known(name: &str) -> Result<&'static Key, ConfigError> {
+    key(name).ok_or_else(|| {
         let nearest = KEYS
             .iter()
             .map(|k| (strsim::damerau_levenshtein(name, k.name), k.name))
             .min()
             .filter(|(distance, _)| *distance <= 4)
             .map(|(_, name)| name);
-        return Err(ConfigError::Unknown { name: name.to_owned(), nearest });
-    };
+        ConfigError::Unknown { name: name.to_owned(), nearest }
+    })
+}
+
+/// Checks one setting as CreateTopics brings it.
+pub fn check(name: &str, value: &str) -> Result<&'static Key, ConfigError> {
+    let key = known(name)?;
     key.check(value)?;
     Ok(key)
 }

@@ -1,7 +1,8 @@
 //! Creating topics and partitions: what is checked, and the commands that come of it. Shared by CreateTopics,
 //! CreatePartitions and the auto-creation of Metadata.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use buslane_meta::Command;
@@ -71,6 +72,12 @@ pub fn is_bad_name(name: &str) -> Option<String> {
     Some(format!("'{name}' contains '{bad}'; a topic's name is made of letters, digits, '.', '_' and '-'"))
 }
 
+/// Those that stand there more than once.
+pub fn repeated<T: Hash + Eq + Copy>(items: impl Iterator<Item = T>) -> HashSet<T> {
+    let mut seen = HashSet::new();
+    items.filter(|item| !seen.insert(*item)).collect()
+}
+
 /// The settings that a new topic sets itself.
 pub fn explicit_configs(topic: &NewTopic) -> BTreeMap<String, String> {
     topic.configs.iter().filter_map(|(k, v)| v.as_ref().map(|v| (k.clone(), v.trim().to_owned()))).collect()
@@ -82,11 +89,11 @@ pub async fn create(
     wanted: &[NewTopic],
     validate_only: bool,
 ) -> Vec<Result<Created, Refused>> {
+    let twice = repeated(wanted.iter().map(|topic| &topic.name));
     let mut outcomes = Vec::with_capacity(wanted.len());
     let mut commands = Vec::new();
     for (i, topic) in wanted.iter().enumerate() {
-        let twice = wanted.iter().enumerate().any(|(j, t)| i != j && t.name == topic.name);
-        let planned = if twice {
+        let planned = if twice.contains(&topic.name) {
             Err(Refused::new(
                 ErrorCode::INVALID_REQUEST,
                 format!("topic '{}' stands twice in the request", topic.name),
@@ -141,11 +148,8 @@ fn plan(node: &Node, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, Refused> {
     }
     for (name, value) in &topic.configs {
         let Some(value) = value else {
-            if topic_config::key(name).is_some() {
-                continue;
-            }
-            let refused = topic_config::check(name, "").err().map_or_else(String::new, |e| e.to_string());
-            return Err(Refused::new(ErrorCode::INVALID_CONFIG, refused));
+            topic_config::known(name).map_err(|e| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
+            continue;
         };
         topic_config::check(name, value)
             .map_err(|e| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;

@@ -16,10 +16,10 @@ use crate::topics;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: CreatePartitionsRequest<'_> = decode(body, context.version)?;
+    let twice = topics::repeated(request.topics.iter().map(|topic| topic.name));
     let mut outcomes = Vec::with_capacity(request.topics.len());
-    for (i, asked) in request.topics.iter().enumerate() {
-        let twice = request.topics.iter().enumerate().any(|(j, t)| i != j && t.name == asked.name);
-        outcomes.push(if twice {
+    for asked in &request.topics {
+        outcomes.push(if twice.contains(asked.name) {
             Err(topics::Refused::new(ErrorCode::INVALID_REQUEST, "the topic stands twice in the request"))
         } else {
             let assignments: Option<Vec<Vec<i32>>> =

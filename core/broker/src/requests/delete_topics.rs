@@ -13,6 +13,7 @@ use buslane_wire::messages::delete_topics::{
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
+use crate::topics::repeated;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: DeleteTopicsRequest<'_> = decode(body, context.version)?;
@@ -23,8 +24,10 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
     };
     let table = node.topics.load_full();
     let mut responses = Vec::with_capacity(asked.len());
-    for (i, (name, id)) in asked.iter().enumerate() {
-        let twice = asked.iter().enumerate().any(|(j, other)| i != j && other == &asked[i]);
+    let twice = repeated(asked.iter());
+    for named in &asked {
+        let (name, id) = named;
+        let twice = twice.contains(named);
         let topic = match name {
             Some(name) if id.is_zero() => table.named(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             None if !id.is_zero() => table.with_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),

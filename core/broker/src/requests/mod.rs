@@ -3,6 +3,7 @@
 //! One file a kind. A handler gets the decoded request and a [`Node`], and gives back an encoded [`Answer`]. What it
 //! does before its first await happens in the order of arrival on the connection; produce relies on that.
 
+mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -60,7 +61,9 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::InitProducerId, 0, 5),
     served(ApiKey::OffsetForLeaderEpoch, 2, 4),
     served(ApiKey::DescribeConfigs, 1, 4),
+    served(ApiKey::AlterConfigs, 0, 2),
     served(ApiKey::CreatePartitions, 0, 3),
+    served(ApiKey::IncrementalAlterConfigs, 0, 1),
     served(ApiKey::DescribeCluster, 0, 2),
 ];
 
@@ -153,6 +156,8 @@ pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
         ApiKey::InitProducerId => init_producer_id::handle(&node, context, body).await,
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(&node, context, body),
         ApiKey::DescribeConfigs => describe_configs::handle(&node, context, body),
+        ApiKey::AlterConfigs => alter_configs::replace(&node, context, body).await,
+        ApiKey::IncrementalAlterConfigs => alter_configs::incremental(&node, context, body).await,
         ApiKey::CreatePartitions => create_partitions::handle(&node, context, body).await,
         ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
         other => unreachable!("{} is not in SERVED", other.name()),
