@@ -246,6 +246,7 @@ impl Segment {
             segment: self,
             walk: Walk::new(&*view.log, view.end_position),
             end: view.end_position,
+            end_offset: view.end_offset,
             at: start,
             start,
             from_index: start.position != 0,
@@ -280,6 +281,7 @@ pub(super) struct Batches<'a, W> {
     segment: &'a Segment,
     walk: Walk<'a>,
     end: u64,
+    end_offset: i64,
     /// The next batch; its offset is the lowest it may have.
     at: Entry,
     start: Entry,
@@ -311,6 +313,14 @@ impl<W: Fn(&Entry) -> bool> Batches<'_, W> {
             if header.base_offset < self.at.offset {
                 let reason =
                     format!("offset {} where at least {} is expected", header.base_offset, self.at.offset);
+                return Err(self.segment.corrupt(position, reason).into());
+            }
+            if header.next_offset() > self.end_offset {
+                let (first, last) = (header.base_offset, header.last_offset());
+                let reason = format!(
+                    "a batch has offsets {first} to {last}, but offset {} is the last one",
+                    self.end_offset - 1
+                );
                 return Err(self.segment.corrupt(position, reason).into());
             }
             let here = Entry { offset: header.base_offset, ..self.at };

@@ -345,6 +345,30 @@ fn a_fault_below_the_recovery_point_is_damage_on_any_boot() {
     assert!(error.contains("the file is missing"), "{error}");
 }
 
+/// No checksum covers base offsets: a read that would start at a false one says so, with its place.
+#[test]
+fn a_flipped_base_offset_is_told_by_the_read_that_meets_it() {
+    let (mut fixture, copy, model) = with_batches(400, 200);
+    copy.seal(model.end()).unwrap();
+    drop(copy);
+    let good = std::fs::read(fixture.path(Part::Log)).unwrap();
+    let state =
+        SegmentState::Sealed { end_offset: model.end(), bytes: good.len() as u64, max_timestamp: 399 };
+    for number in [0, 1, 200, 399] {
+        let batch = &model.batches[number];
+        for bit in [0x80, 1] {
+            let mut flipped = good.clone();
+            flipped[batch.2 as usize + 1] ^= bit;
+            drop(fixture.store.take());
+            fixture.store = Some(open(fixture.dir.path(), "boot 1").0);
+            std::fs::write(fixture.path(Part::Log), flipped).unwrap();
+            let copy = fixture.store().load(reference(), 1000, state).unwrap();
+            let error = copy.read(batch.0, 300, model.end(), true).unwrap_err();
+            assert!(matches!(&error, ReadError::Corrupt(c) if c.position == batch.2), "{number}: {error}");
+        }
+    }
+}
+
 #[test]
 fn a_missing_short_or_flipped_index_changes_no_answer() {
     let (mut fixture, copy, model) = with_batches(400, 200);
