@@ -13,6 +13,7 @@ mod partitions;
 mod producer_ids;
 mod requests;
 mod retention;
+mod scrub;
 mod server;
 mod topic_config;
 mod topics;

@@ -134,6 +134,32 @@ impl NetMetrics {
     }
 }
 
+/// Counts of the background scrub.
+#[derive(Clone, Debug, Default)]
+pub struct ScrubMetrics {
+    /// Segments read to their end.
+    pub segments: Counter,
+    /// Bytes read.
+    pub bytes: Counter,
+    /// Segments in which damage is known.
+    pub damaged_segments: Gauge,
+}
+
+impl ScrubMetrics {
+    /// Makes them known to a registry.
+    pub fn register(registry: &mut Registry) -> ScrubMetrics {
+        let m = ScrubMetrics::default();
+        registry.register("scrub_segments", "Sealed segments read again and checked", m.segments.clone());
+        registry.register("scrub_bytes", "Bytes of sealed segments read again and checked", m.bytes.clone());
+        registry.register(
+            "scrub_damaged_segments",
+            "Sealed segments of which parts are damaged and refused to fetches",
+            m.damaged_segments.clone(),
+        );
+        m
+    }
+}
+
 fn request_labels(listener: &str, api: &str, version: &str) -> Labels {
     vec![("listener", listener.to_owned()), ("api", api.to_owned()), ("version", version.to_owned())]
 }

@@ -1,4 +1,5 @@
-//! The node: opens store and metadata, owns its partitions, follows the image, retires old segments, stops in order.
+//! The node: opens store and metadata, owns its partitions, follows the image, retires and scrubs old segments, stops in
+//! order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -21,8 +22,10 @@ use tokio::task::JoinSet;
 use crate::broker_settings::BrokerSetting;
 use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
+use crate::metrics::ScrubMetrics;
 use crate::partitions::{Context, Partition, Topic, Topics, chain_view};
 use crate::producer_ids::ProducerIds;
+use crate::scrub::{DamageTable, ScrubSettings, Scrubber};
 use crate::topic_config::TopicConfig;
 
 /// Assignments in one proposal when a node takes up its partitions.
@@ -66,6 +69,8 @@ pub struct NodeSettings {
     pub broker_settings: Vec<BrokerSetting>,
     /// Settings of the store.
     pub store: StoreOptions,
+    /// How sealed segments are scrubbed.
+    pub scrub: ScrubSettings,
 }
 
 /// See the module's head.
@@ -102,6 +107,7 @@ pub struct Node {
     pub runtime: tokio::runtime::Handle,
     raft: Arc<RaftConsensus>,
     syncer: Mutex<Option<Syncer>>,
+    scrubber: Mutex<Option<Scrubber>>,
     writable: AtomicBool,
     stopping: AtomicBool,
     following: Mutex<Arc<Image>>,
@@ -112,7 +118,7 @@ pub struct Node {
 impl Node {
     /// Opens the data folder and takes up every partition that is this node's. Returns when requests can be served;
     /// partitions recover meanwhile, and what is produced to them waits.
-    pub async fn start(settings: NodeSettings) -> anyhow::Result<Arc<Node>> {
+    pub async fn start(settings: NodeSettings, scrub_metrics: ScrubMetrics) -> anyhow::Result<Arc<Node>> {
         let runtime = tokio::runtime::Handle::current();
         let fs: Arc<dyn Fs> = Arc::new(Disk);
         let clock = Clock::default();
@@ -146,6 +152,7 @@ impl Node {
             store,
             consensus: consensus.clone(),
             clock,
+            damage: DamageTable::default(),
             runtime: runtime.clone(),
             segment_idle_ms: settings.segment_idle.as_millis() as i64,
             producer_expiry_ms: settings.producer_expiry.as_millis() as i64,
@@ -169,12 +176,14 @@ impl Node {
             runtime,
             raft,
             syncer: Mutex::new(Some(syncer)),
+            scrubber: Mutex::new(None),
             writable: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             retention_check: settings.retention_check,
             _data: data,
         });
         node.take_up(report.incarnation, settings.advertised_port).await?;
+        *node.scrubber.lock() = Scrubber::start(&node.context, settings.scrub, scrub_metrics);
         let ticking = node.clone();
         node.runtime.spawn(async move { ticking.tick().await });
         Ok(node)
@@ -418,6 +427,10 @@ impl Node {
     /// The clean stop: seals every open segment, syncs, writes the clean-stop marker. No request may be in flight.
     pub async fn stop(self: &Arc<Self>) -> anyhow::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
+        let scrubber = self.scrubber.lock().take();
+        if let Some(scrubber) = scrubber {
+            scrubber.stop().await;
+        }
         let topics = self.topics.load_full();
         let mut leaving = JoinSet::new();
         for partition in topics.iter().flat_map(|t| &t.partitions) {

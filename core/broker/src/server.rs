@@ -11,9 +11,10 @@ use crate::broker_settings;
 use crate::config::ServerConfig;
 use crate::handler::NodeHandler;
 use crate::http::HttpServer;
-use crate::metrics::NetMetrics;
+use crate::metrics::{NetMetrics, ScrubMetrics};
 use crate::net::Server;
 use crate::node::{Node, NodeSettings};
+use crate::scrub::ScrubSettings;
 
 /// What a running server tells whoever started it.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub async fn run(
     let listener = config.kafka_listener();
     let mut registry = crate::metrics::registry();
     let metrics = NetMetrics::register(&mut registry);
+    let scrub_metrics = ScrubMetrics::register(&mut registry);
     // The ports first: a second server on the same ones fails before it touches the data. Nothing is accepted before
     // the listener runs, and what is asked then is answered by the node.
     let handler = Arc::new(NodeHandler::default());
@@ -57,7 +59,7 @@ pub async fn run(
         tokio::spawn(listener.run(async move { stop.notified().await }));
         http = Some(local);
     }
-    let node = Node::start(node_settings(&config, kafka))
+    let node = Node::start(node_settings(&config, kafka), scrub_metrics)
         .await
         .with_context(|| format!("cannot start with the data in {}", config.server.data.display()))?;
     handler.serve(node.clone());
@@ -69,7 +71,7 @@ pub async fn run(
     stopped
 }
 
-fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSettings {
+pub(crate) fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSettings {
     let (host, port) = match &config.server.advertise.0 {
         Some(advertise) => (advertise.host.clone(), advertise.port),
         None => (listen.ip().to_string(), listen.port()),
@@ -99,5 +101,6 @@ fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSettings {
             reserve: SpaceReserve { bytes: config.server.disk_reserve.0, ..SpaceReserve::default() },
             ..StoreOptions::default()
         },
+        scrub: ScrubSettings { interval: config.scrub.interval, rate: config.scrub.rate.0 },
     }
 }

@@ -103,6 +103,16 @@ section! {
     }
 }
 
+section! {
+    /// Reading sealed segments again, to find what a disk has spoiled before somebody consumes it.
+    ScrubSection "scrub" {
+        /// Each sealed segment is read and checked once in this time, or as often as the rate allows; 0s: never.
+        interval: Duration = "7d" in "0s"..="3650d";
+        /// Bytes a second that are read for it, at most.
+        rate: ByteSize = "8MiB" in "64KiB"..="64GiB";
+    }
+}
+
 /// The whole configuration.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ServerConfig {
@@ -114,11 +124,13 @@ pub struct ServerConfig {
     pub limits: LimitsSection,
     /// Defaults of topics.
     pub topics: TopicsSection,
+    /// The background scrub.
+    pub scrub: ScrubSection,
 }
 
 /// Sections in the order in which they are shown.
-const SECTIONS: [&[Key]; 4] =
-    [ServerSection::KEYS, HttpSection::KEYS, LimitsSection::KEYS, TopicsSection::KEYS];
+const SECTIONS: [&[Key]; 5] =
+    [ServerSection::KEYS, HttpSection::KEYS, LimitsSection::KEYS, TopicsSection::KEYS, ScrubSection::KEYS];
 
 /// A key set on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -196,6 +208,7 @@ impl ServerConfig {
             "http" => self.http.set(name, given),
             "limits" => self.limits.set(name, given),
             "topics" => self.topics.set(name, given),
+            "scrub" => self.scrub.set(name, given),
             _ => unreachable!("there is no section {section}"),
         }
     }

@@ -65,7 +65,10 @@ fn names_of_kafka_and_keys_outside_their_section_find_ours() {
             "b.toml:2: unknown key server.socket.request.max.bytes; here it is limits.request_max",
         ),
         ("listen = \"127.0.0.1:1\"", "b.toml:1: unknown key listen; the nearest known key is server.listen"),
-        ("[zzz]\nqqq = 1", "b.toml:2: unknown key zzz.qqq; known sections are server, http, limits, topics"),
+        (
+            "[zzz]\nqqq = 1",
+            "b.toml:2: unknown key zzz.qqq; known sections are server, http, limits, topics, scrub",
+        ),
         ("server = 5", "b.toml:1: server is a section: write [server] and its keys below"),
     ];
     for (text, error) in cases {
@@ -116,6 +119,19 @@ fn a_budget_must_hold_two_of_the_largest_requests() {
     let error = load("[limits]\nmemory = \"64MiB\"\n").unwrap_err();
     assert!(error.starts_with("b.toml:2: limits.memory: 64MiB must be at least 200MiB"), "{error}");
     assert!(load("[limits]\nmemory = \"64MiB\"\nrequest_max = \"32MiB\"\n").is_ok());
+}
+
+#[test]
+fn a_scrub_has_an_interval_and_a_rate() {
+    let scrub = |text: &str| load(text).map(|config| (config.scrub.interval, config.scrub.rate));
+    let day = Duration::from_secs(86_400);
+    assert_eq!(scrub(""), Ok((7 * day, ByteSize(8 << 20))));
+    assert_eq!(scrub("[scrub]\ninterval = \"0s\"\nrate = \"1GiB\""), Ok((Duration::ZERO, ByteSize(1 << 30))));
+    assert_eq!(
+        scrub("[scrub]\nrate = \"0B\"\ninterval = 7").unwrap_err(),
+        "b.toml:2: scrub.rate: must be from 64KiB to 64GiB\n\
+         b.toml:3: scrub.interval: 7 is not a time with its unit (ms, s, m, h, d), like \"10s\""
+    );
 }
 
 #[test]

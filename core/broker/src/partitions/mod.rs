@@ -18,6 +18,7 @@ pub use read::{ReadRefused, Sought};
 pub use waiting::{Acks, Appended, FetchWait};
 
 use crate::clock::Clock;
+use crate::scrub::DamageTable;
 use crate::topic_config::TopicConfig;
 
 /// What every partition of a node shares.
@@ -30,6 +31,8 @@ pub struct Context {
     pub consensus: Arc<dyn Consensus>,
     /// The clock.
     pub clock: Clock,
+    /// What the scrub found damaged on this store.
+    pub damage: DamageTable,
     /// Where tasks and blocking work run.
     pub runtime: tokio::runtime::Handle,
     /// A segment that nothing was written to for this long is sealed.

@@ -60,16 +60,23 @@ impl Partition {
         if offset == offsets.high_watermark {
             return Ok(Found { slice: None, offsets });
         }
+        let mut below = offsets.high_watermark;
         let segment = match open {
-            Some(open) if offset >= open.base_offset() => Some(open),
-            _ => self.sealed_at(offset)?,
+            Some(open) if offset >= open.base_offset() => open,
+            _ => {
+                // A hole at the log's start, after a loss: nothing is there.
+                let Some(sealed) = self.sealed_at(offset)? else { return Ok(Found { slice: None, offsets }) };
+                let from = offset.max(sealed.base_offset());
+                let damage = &self.context.damage;
+                below = damage
+                    .readable_below(&sealed.reference(), from, below)
+                    .map_err(|refused| NotReadable::Storage(refused.to_string().into()))?;
+                sealed
+            }
         };
-        // A hole at the log's start, after a loss: nothing is there.
-        let Some(segment) = segment else { return Ok(Found { slice: None, offsets }) };
         let from = offset.max(segment.base_offset());
-        let slice = segment
-            .read(from, max_bytes, offsets.high_watermark, at_least_one)
-            .map_err(|error| self.unreadable(error))?;
+        let slice =
+            segment.read(from, max_bytes, below, at_least_one).map_err(|error| self.unreadable(error))?;
         Ok(Found { slice: Some(slice).filter(|s| s.len > 0), offsets })
     }
 
