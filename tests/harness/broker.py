@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from . import wire
@@ -132,21 +133,30 @@ def buslane_binary() -> Path:
 
 
 class BuslaneBroker(Broker):
-    """`buslane server`. `settings` are keys of its configuration file with their sections: {"limits.memory": "256MiB"}."""
+    """`buslane server`. `settings` are keys of its configuration file with their sections: {"limits.memory": "256MiB"}.
+    With `http` it has its HTTP listener."""
 
     kind = "buslane"
 
-    def __init__(self, settings: dict[str, object] | None = None, data: Path | None = None) -> None:
+    def __init__(self, settings: dict[str, object] | None = None, data: Path | None = None, http: bool = False) -> None:
         super().__init__(settings, data)
+        self.http = f"127.0.0.1:{free_port()}" if http else "off"
         self.process: subprocess.Popen | None = None
 
     def command(self) -> list[str]:
-        command = [str(buslane_binary()), "server", "--data", str(self.data), "--listen", self.bootstrap, "--http", "off"]
+        command = [str(buslane_binary()), "server", "--data", str(self.data), "--listen", self.bootstrap, "--http", self.http]
         if self.settings:
             config = self.root / "buslane.toml"
             config.write_text(toml(self.settings))
             command += ["--config", str(config)]
         return command
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels, as /metrics tells it. It must have its HELP."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        assert any(line.startswith(f"# HELP {name.removesuffix('_total')} ") for line in lines), lines
+        return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
 
     def spawn(self) -> int:
         """Starts the process without waiting for it; returns how much of the log there was before."""
