@@ -21,7 +21,8 @@ pub struct LoggingArgs {
     log_format: LogFormat,
 
     /// What is logged: a level (error, warn, info, debug, trace) or filters such as `info,buslane_broker=debug`.
-    /// Without it RUST_LOG decides, and without that `info` for the server and `warn` for everything else
+    /// Without it RUST_LOG decides, and without that `info,openraft=warn` for the server and `warn` for everything
+    /// else
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging", value_parser = parse_filter)]
     log_level: Option<String>,
 }

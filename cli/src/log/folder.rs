@@ -105,6 +105,7 @@ impl Folder {
                 };
                 let known = ChainSegment {
                     base_offset: segment.base_offset,
+                    first_epoch: image.first_epoch_of(segment),
                     epoch: segment.epoch,
                     durability: segment.durability,
                     sealed,

@@ -489,9 +489,9 @@ pub fn effective<'a>(
     if let Some(value) = topic.get(key.name) {
         return (value.trim(), Source::Topic);
     }
-    match key.server_key.and_then(|k| server.get(k)) {
-        Some(value) => (value.trim(), Source::Server),
-        None => (key.default, Source::Default),
+    match key.server_key.and_then(|k| server.get(k)).map(|value| value.trim()) {
+        Some(value) if value != key.default => (value, Source::Server),
+        _ => (key.default, Source::Default),
     }
 }
 

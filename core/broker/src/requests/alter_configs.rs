@@ -197,10 +197,11 @@ fn changed(
             "'{name}': there is no operation {operation}; 0 sets, 1 deletes, 2 appends, 3 subtracts"
         )));
     };
-    let key = topic_config::known(name).map_err(of_config)?;
+    // A key that is not known can be taken away, as in Kafka: it may be left from another version.
     if operation == Operation::Delete {
         return Ok(None);
     }
+    let key = topic_config::known(name).map_err(of_config)?;
     let Some(value) = value else { return Err(invalid(format!("'{name}' has no value"))) };
     let value = match operation {
         Operation::Append | Operation::Subtract if key.value_type != ValueType::List => {
