@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use buslane_log::{DamagedRange, SealedSegment};
 use buslane_meta::{Image, SegmentStatus};
-use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentRef};
+use buslane_wire::ids::{NodeId, SegmentRef};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -208,14 +208,12 @@ fn sealed(image: &Image, segment: &SegmentRef, me: NodeId) -> Option<SealedSegme
     let partition = image.partition(segment.partition)?;
     let found = partition.chain.iter().find(|s| s.id == segment.segment && s.stores.contains(&me))?;
     let SegmentStatus::Sealed { end_offset, bytes, .. } = found.status else { return None };
-    // Unknown below the log start. Above the segment's own it is only where nothing was written to the segment.
-    let first_epoch = partition.epoch_of(found.base_offset).unwrap_or(LeaderEpoch(0)).min(found.epoch);
     Some(SealedSegment {
         segment: *segment,
         base_offset: found.base_offset,
         end_offset,
         bytes,
-        first_epoch,
+        first_epoch: partition.first_epoch_of(found),
         epoch: found.epoch,
     })
 }

@@ -129,6 +129,13 @@ impl PartitionImage {
         self.epochs.epoch_of(offset)
     }
 
+    /// The epoch at a segment's base offset: no batch in it has a lower one. 0 where that is not known any more, below the
+    /// log start.
+    pub fn first_epoch_of(&self, segment: &SegmentImage) -> LeaderEpoch {
+        // Epochs that wrote nothing leave no trace, so above the segment's own it is only where that is empty.
+        self.epoch_of(segment.base_offset).unwrap_or(LeaderEpoch(0)).min(segment.epoch)
+    }
+
     /// Kafka's OffsetForLeaderEpoch: see [`EpochList::end_of`]. `end_offset` is where the log ends for whoever asks,
     /// exclusive.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, end_offset: i64) -> Option<(LeaderEpoch, i64)> {

@@ -18,6 +18,8 @@ pub type Chain = BTreeMap<SegmentRef, ChainSegment>;
 pub struct ChainSegment {
     /// Offset of its first record.
     pub base_offset: i64,
+    /// The epoch at its base offset: its batches have none below.
+    pub first_epoch: LeaderEpoch,
     /// Epoch it was opened in.
     pub epoch: LeaderEpoch,
     /// When an append to it counts as stored.
@@ -42,8 +44,8 @@ pub struct SealedEnd {
 pub(super) enum Role {
     /// A prefix of a segment that is not sealed in the chain, of which the journal knows this.
     Open(CopyState),
-    /// All of a sealed segment: from the chain, where that is known.
-    Sealed(Option<(SealedEnd, LeaderEpoch)>),
+    /// All of a sealed segment: its end, and the first and last epoch it may have, from the chain, where that is known.
+    Sealed(Option<(SealedEnd, [LeaderEpoch; 2])>),
     /// Nothing: nobody counts on it.
     Unwanted,
 }
@@ -54,7 +56,7 @@ pub(super) fn role(chain: Option<&Chain>, journal: Option<CopyState>, copy: &Fou
     let known = chain.get(&copy.segment).filter(|s| s.base_offset == copy.base_offset && s.here);
     match (known, known.and_then(|s| s.sealed), journal) {
         (None, ..) => Role::Unwanted,
-        (Some(segment), Some(end), _) => Role::Sealed(Some((end, segment.epoch))),
+        (Some(segment), Some(end), _) => Role::Sealed(Some((end, [segment.first_epoch, segment.epoch]))),
         (Some(_), None, Some(state)) => Role::Open(state),
         // Sealed since the chain was read.
         (Some(_), None, None) if live => Role::Sealed(None),

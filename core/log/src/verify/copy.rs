@@ -143,7 +143,7 @@ impl Verify<'_> {
     fn epoch(&mut self, copy: &FoundCopy, role: Role, position: u64, found: i32, last: &mut Option<i32>) {
         let allowed = match role {
             Role::Open(state) => state.epoch.0..=state.epoch.0,
-            Role::Sealed(Some((_, epoch))) => i32::MIN..=epoch.0,
+            Role::Sealed(Some((_, [first, last]))) => first.0..=last.0,
             Role::Sealed(None) | Role::Unwanted => i32::MIN..=i32::MAX,
         };
         let Some(what) = epoch_fault(found, allowed, last) else { return };

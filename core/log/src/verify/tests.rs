@@ -209,6 +209,7 @@ fn below_the_recovery_point_nothing_is_cut_unless_the_loss_is_accepted() {
 fn chain(sealed: &Path, open: &Path) -> Chain {
     let segment_of = |base_offset, sealed| ChainSegment {
         base_offset,
+        first_epoch: EPOCH,
         epoch: EPOCH,
         durability: Durability::Replicated,
         sealed,
@@ -228,6 +229,11 @@ fn copies_are_compared_with_the_chain() {
         verify_with(dir.path(), &options)
     };
     assert_eq!(check(&known).1, []);
+    // A leader epoch that is too low, in the first batch, which no other tells.
+    flip(&sealed, 15);
+    let (summary, findings) = check(&known);
+    flip(&sealed, 15);
+    assert_eq!((summary.damage, findings[0].position), (1, Some(0)), "{findings:?}");
     // What the chain does not count on is not even read.
     let mut other = known.clone();
     other.remove(&segment(0, 2));
