@@ -93,6 +93,8 @@ pub struct Node {
     pub server_configs: BTreeMap<String, String>,
     /// What DescribeConfigs tells of the broker itself.
     pub broker_settings: Vec<BrokerSetting>,
+    /// The data folder.
+    pub data: PathBuf,
     /// The metadata.
     pub consensus: Arc<dyn Consensus>,
     /// What partitions share.
@@ -159,6 +161,7 @@ impl Node {
         });
         let node = Arc::new(Node {
             id,
+            data: settings.data.clone(),
             cluster_id: identity.cluster_id,
             advertised_host: settings.advertised_host.clone(),
             advertised_port: i32::from(settings.advertised_port),
@@ -370,6 +373,13 @@ impl Node {
     /// number in Kafka's Java client.
     pub fn answers_to(&self, node_id: i32) -> bool {
         node_id == self.id.0 || node_id == i32::MAX - self.id.0
+    }
+
+    /// Bytes of a partition's log files.
+    pub fn log_bytes(&self, partition: &Partition) -> u64 {
+        let image = self.consensus.image();
+        let sealed = image.partition(partition.id).map_or(0, |p| p.sealed_bytes());
+        sealed + partition.open_bytes()
     }
 
     /// Partitions whose end is not known yet.

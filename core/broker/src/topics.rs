@@ -18,6 +18,9 @@ const NAME_MAX: usize = 249;
 /// Partitions created by one request at most: what a mistyped number may cost.
 const PARTITIONS_MAX: i32 = 100_000;
 
+/// Topics created by one request at most: what is told of each takes some kilobytes.
+const TOPICS_MAX: usize = 10_000;
+
 /// A topic that somebody wants.
 #[derive(Clone, Debug)]
 pub struct NewTopic {
@@ -72,6 +75,11 @@ pub fn is_bad_name(name: &str) -> Option<String> {
     Some(format!("'{name}' contains '{bad}'; a topic's name is made of letters, digits, '.', '_' and '-'"))
 }
 
+/// Topics that the brokers keep their own state in.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state")
+}
+
 /// Those that stand there more than once.
 pub fn repeated<T: Hash + Eq + Copy>(items: impl Iterator<Item = T>) -> HashSet<T> {
     let mut seen = HashSet::new();
@@ -89,6 +97,11 @@ pub async fn create(
     wanted: &[NewTopic],
     validate_only: bool,
 ) -> Vec<Result<Created, Refused>> {
+    if wanted.len() > TOPICS_MAX {
+        let message = format!("at most {TOPICS_MAX} topics in one request, not {}", wanted.len());
+        let refused = Refused::new(ErrorCode::POLICY_VIOLATION, message);
+        return wanted.iter().map(|_| Err(refused.clone())).collect();
+    }
     let twice = repeated(wanted.iter().map(|topic| &topic.name));
     let mut outcomes = Vec::with_capacity(wanted.len());
     let mut commands = Vec::new();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use buslane_wire::ids::{Durability, LeaderEpoch, SegmentRef, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
-use crate::fs::{Fs, OpenMode};
+use crate::fs::{Fs, OpenMode, Space};
 use crate::handles::Handles;
 use crate::journal::record::{CopyState, Record};
 use crate::journal::{Journal, JournalCut, JournalError, JournalFailed};
@@ -574,9 +574,14 @@ impl Store {
         list(&*self.shared.syncs.fs, &self.shared.syncs.root)
     }
 
+    /// Room on the file system of the data folder.
+    pub fn space(&self) -> io::Result<Space> {
+        self.shared.syncs.fs.space(&self.shared.syncs.root)
+    }
+
     /// Whether new records fit.
     pub fn space_state(&self) -> io::Result<SpaceState> {
-        let space = self.shared.syncs.fs.space(&self.shared.syncs.root)?;
+        let space = self.space()?;
         let reserve = &self.shared.options.reserve;
         let needed_bytes = (space.total_bytes / 100 * reserve.percent).max(reserve.bytes);
         Ok(if space.available_bytes < needed_bytes {

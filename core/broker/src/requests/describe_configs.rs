@@ -3,7 +3,7 @@
 //! Every known key with its value in force, its origin and its synonyms (KIP-226), type and documentation (KIP-569).
 //! Topics (2) and this broker (4). A broker's keys are those of its configuration file that Kafka has too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use buslane_wire::ErrorCode;
 use buslane_wire::messages::describe_configs::{
@@ -20,7 +20,10 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
-    let request: DescribeConfigsRequest<'_> = decode(body, context.version)?;
+    let mut request: DescribeConfigsRequest<'_> = decode(body, context.version)?;
+    // Each resource once: a small request has no huge answer.
+    let mut seen = HashSet::new();
+    request.resources.retain(|r| seen.insert((r.resource_type, r.resource_name)));
     let image = node.consensus.image();
     let explicit: Vec<Option<BTreeMap<String, String>>> = request
         .resources

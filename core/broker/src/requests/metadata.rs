@@ -4,8 +4,10 @@
 //! that is not there is created when client and broker allow it, with the broker's default partitions and replicas,
 //! and told at once with its partitions. Not done: authorized operations (`i32::MIN`: not computed).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use buslane_meta::Image;
 use buslane_wire::ErrorCode;
 use buslane_wire::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -14,7 +16,7 @@ use buslane_wire::messages::metadata::{
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
-use crate::partitions::{Topic, Topics};
+use crate::partitions::{Partition, Topic, Topics};
 use crate::topics::{self, NewTopic};
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
@@ -33,7 +35,10 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         topics.into_iter().map(|t| found(node, t)).collect()
     } else {
-        wanted.iter().map(|w| one(node, &table, w)).collect()
+        // Each topic once, as in Kafka: a small request has no huge answer.
+        let mut seen = HashSet::new();
+        let once = wanted.iter().filter(|w| seen.insert((w.name, w.topic_id)));
+        once.map(|w| one(node, &table, w)).collect()
     };
     if context.version < 12 {
         // A topic asked for by an unknown id has no name, and the version cannot say so.
@@ -80,42 +85,39 @@ fn one<'a>(
     }
 }
 
-fn found<'a>(node: &Arc<Node>, topic: &'a Topic) -> MetadataResponseTopic<'a> {
+fn found<'a>(node: &Node, topic: &'a Topic) -> MetadataResponseTopic<'a> {
     let image = node.consensus.image();
-    let partitions = topic
-        .partitions
-        .iter()
-        .map(|partition| {
-            let mut told = MetadataResponsePartition {
-                partition_index: partition.id.partition,
-                leader_id: -1,
-                leader_epoch: -1,
-                error_code: ErrorCode::LEADER_NOT_AVAILABLE,
-                ..Default::default()
-            };
-            if let Some(p) = image.partition(partition.id) {
-                told.replica_nodes = p.plan.iter().map(|n| n.0).collect();
-                told.isr_nodes = partition.in_sync().iter().map(|n| n.0).collect();
-                if told.isr_nodes.is_empty() {
-                    told.isr_nodes = told.replica_nodes.clone();
-                }
-                if let Some(owner) = p.owner {
-                    told.error_code = ErrorCode::NONE;
-                    told.leader_id = owner.0;
-                    told.leader_epoch = p.epoch.0;
-                }
-            }
-            told
-        })
-        .collect();
     MetadataResponseTopic {
         error_code: ErrorCode::NONE,
         name: Some(&topic.name),
         topic_id: topic.id,
-        is_internal: topic.name.starts_with("__"),
-        partitions,
+        is_internal: topics::is_internal(&topic.name),
+        partitions: topic.partitions.iter().map(|partition| leadership(&image, partition)).collect(),
         ..Default::default()
     }
+}
+
+/// Who leads a partition, and which stores have it.
+pub(super) fn leadership(image: &Image, partition: &Partition) -> MetadataResponsePartition {
+    let mut told = MetadataResponsePartition {
+        partition_index: partition.id.partition,
+        leader_id: -1,
+        leader_epoch: -1,
+        error_code: ErrorCode::LEADER_NOT_AVAILABLE,
+        ..Default::default()
+    };
+    let Some(p) = image.partition(partition.id) else { return told };
+    told.replica_nodes = p.plan.iter().map(|n| n.0).collect();
+    told.isr_nodes = partition.in_sync().iter().map(|n| n.0).collect();
+    if told.isr_nodes.is_empty() {
+        told.isr_nodes = told.replica_nodes.clone();
+    }
+    if let Some(owner) = p.owner {
+        told.error_code = ErrorCode::NONE;
+        told.leader_id = owner.0;
+        told.leader_epoch = p.epoch.0;
+    }
+    told
 }
 
 async fn create_missing(node: &Arc<Node>, wanted: &[MetadataRequestTopic<'_>]) {

@@ -11,6 +11,8 @@ mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 mod errors;
 mod fetch;
 mod find_coordinator;
@@ -62,9 +64,11 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::OffsetForLeaderEpoch, 2, 4),
     served(ApiKey::DescribeConfigs, 1, 4),
     served(ApiKey::AlterConfigs, 0, 2),
+    served(ApiKey::DescribeLogDirs, 1, 5),
     served(ApiKey::CreatePartitions, 0, 3),
     served(ApiKey::IncrementalAlterConfigs, 0, 1),
     served(ApiKey::DescribeCluster, 0, 2),
+    served(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// What goes back over the connection.
@@ -158,6 +162,8 @@ pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
         ApiKey::DescribeConfigs => describe_configs::handle(&node, context, body),
         ApiKey::AlterConfigs => alter_configs::replace(&node, context, body).await,
         ApiKey::IncrementalAlterConfigs => alter_configs::incremental(&node, context, body).await,
+        ApiKey::DescribeLogDirs => describe_log_dirs::handle(&node, context, body),
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle(&node, context, body),
         ApiKey::CreatePartitions => create_partitions::handle(&node, context, body).await,
         ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
         other => unreachable!("{} is not in SERVED", other.name()),
