@@ -1,4 +1,4 @@
-//! The tokio shell around the core: listeners, request kinds, partition owners, store, retention.
+//! The tokio shell around the core: listeners, request kinds, partition owners, store, retention, scrub.
 
 mod broker_settings;
 mod clock;

@@ -28,6 +28,10 @@ use schedule::Schedule;
 /// How often the chains are looked at for segments that were sealed or dropped, at least; each interval, if that is less.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
+/// A segment that is damaged, or could not be looked at, is looked at again after this time or the interval, if that is
+/// less: perhaps a disk failed to read once, or somebody has brought the file back.
+const AGAIN_MAX: Duration = Duration::from_secs(3_600);
+
 /// Rounds over empty segments do not become a busy loop.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
@@ -57,6 +61,8 @@ impl Scrubber {
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let round = Round {
             context: context.clone(),
+            again: settings.interval.min(AGAIN_MAX),
+            interval: settings.interval,
             look: settings.interval.clamp(PAUSE_MIN, LOOK_MAX),
             schedule: Schedule::new(settings.interval.as_millis() as i64, seed),
             pace: Pace::new(settings.rate),
@@ -80,6 +86,8 @@ struct Stopped;
 
 struct Round {
     context: Arc<Context>,
+    interval: Duration,
+    again: Duration,
     look: Duration,
     schedule: Schedule,
     pace: Pace,
@@ -96,8 +104,8 @@ impl Round {
     async fn round(&mut self) -> Result<(), Stopped> {
         self.follow();
         for segment in self.schedule.due(self.context.clock.now_ms()) {
-            self.scrub(segment).await?;
-            self.schedule.done(self.context.clock.now_ms(), segment);
+            let wait = if self.scrub(segment).await? { self.interval } else { self.again };
+            self.schedule.again(segment, self.context.clock.now_ms(), wait.as_millis() as i64);
         }
         let now_ms = self.context.clock.now_ms();
         let next = self.schedule.next_due().map_or(self.look, |due| {
@@ -115,10 +123,10 @@ impl Round {
         self.metrics.damaged_segments.set(self.context.damage.segments() as i64);
     }
 
-    /// Scrubs one segment, unless it is no longer there.
-    async fn scrub(&mut self, segment: SegmentRef) -> Result<(), Stopped> {
+    /// Scrubs one segment, unless it is no longer there. False when it should soon be looked at again.
+    async fn scrub(&mut self, segment: SegmentRef) -> Result<bool, Stopped> {
         let find = |context: &Context| sealed(&context.consensus.image(), &segment, context.me);
-        let Some(of) = find(&self.context) else { return Ok(()) };
+        let Some(of) = find(&self.context) else { return Ok(true) };
         let mut scrub = self.context.store.scrub(of);
         loop {
             let started = tokio::time::Instant::now();
@@ -133,13 +141,13 @@ impl Round {
                     step
                 }
                 // The runtime ends, or a bug of ours that was reported as a panic: nobody is worse off without the rest.
-                Err(_) => return self.wait_until(started).await,
+                Err(_) => return self.wait_until(started).await.map(|()| false),
             };
             let step = match step {
                 Ok(step) => step,
                 Err(error) => {
-                    tracing::warn!(%segment, %error, "a sealed segment could not be scrubbed; the next round tries again");
-                    return Ok(());
+                    tracing::warn!(%segment, %error, "a sealed segment could not be scrubbed; it is tried again");
+                    return Ok(false);
                 }
             };
             self.metrics.bytes.inc_by(step.bytes);
@@ -149,15 +157,18 @@ impl Round {
             let next = self.pace.after(started, step.bytes);
             self.wait_until(next).await?;
             if find(&self.context).is_none() {
-                return Ok(());
+                return Ok(true);
             }
         }
         // A file that is gone is no damage when its segment left the chain, which comes first (DurableBeforeDelete).
-        if find(&self.context).is_some() {
-            self.metrics.segments.inc();
-            self.tell(&of, scrub.into_damage());
+        if find(&self.context).is_none() {
+            return Ok(true);
         }
-        Ok(())
+        self.metrics.segments.inc();
+        let found = scrub.into_damage();
+        let sound = found.is_empty();
+        self.tell(&of, found);
+        Ok(sound)
     }
 
     /// Keeps what was found, and says what is new.

@@ -1,8 +1,9 @@
 //! The segment store on one disk.
 //!
 //! Owns the files under one data folder: segment copies, their indexes and producer checkpoints, and the store journal
-//! (promises, incarnation, recovery points, wholeness). Keeps promises and refuses what is unsafe; what to append,
-//! seal or recover is decided by the partition's owner (`buslane-partition`), through this crate's API.
+//! (promises, incarnation, recovery points, wholeness); reads sealed copies again, to find what spoiled ([`Scrub`]). Keeps
+//! promises and refuses what is unsafe; what to append, seal or recover is decided by the partition's owner
+//! (`buslane-partition`), through this crate's API.
 //! Deliberately absent: topics' meaning, replication, metadata, any clock, any randomness, tokio.
 //!
 //! Start at [`Store`], then [`Segment`]. Every byte goes through the seam in [`fs`]; every sync through

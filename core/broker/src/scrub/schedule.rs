@@ -58,10 +58,10 @@ impl Schedule {
         self.due.values().min().copied()
     }
 
-    /// A segment was scrubbed, or could not be.
-    pub(super) fn done(&mut self, now_ms: i64, segment: SegmentRef) {
+    /// A segment was scrubbed and is due again in `wait_ms`.
+    pub(super) fn again(&mut self, segment: SegmentRef, now_ms: i64, wait_ms: i64) {
         if let Some(at) = self.due.get_mut(&segment) {
-            *at = now_ms.saturating_add(self.interval_ms);
+            *at = now_ms.saturating_add(wait_ms);
         }
     }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_due_again_an_interval_after_it_was_done() {
+    fn each_is_due_again_when_it_was_said_to_be() {
         let mut schedule = Schedule::new(1_000, 7);
         schedule.follow(0, vec![]);
         assert_eq!(schedule.next_due(), None);
@@ -105,12 +105,12 @@ mod tests {
         assert_eq!((schedule.due(1_099).len(), schedule.next_due()), (0, Some(1_100)), "just written");
         schedule.follow(600, segments(0..3));
         assert_eq!(schedule.due(1_100), segments(0..2));
-        schedule.done(1_200, segments(0..1)[0]);
+        schedule.again(segments(0..1)[0], 1_200, 1_000);
         assert_eq!(schedule.due(2_000), segments(1..3));
         schedule.follow(2_000, segments(0..1));
         assert_eq!((schedule.due(2_200), schedule.knows(&segments(1..2)[0])), (segments(0..1), false));
         // Dropped while it was scrubbed.
-        schedule.done(2_300, segments(1..2)[0]);
+        schedule.again(segments(1..2)[0], 2_300, 1_000);
         assert!(!schedule.knows(&segments(1..2)[0]));
     }
 }
