@@ -209,7 +209,7 @@ pub struct ConsumerGroupCurrentMemberAssignmentValue {
     pub member_epoch: i32,
     /// The epoch before that, for a heartbeat whose answer was lost.
     pub previous_member_epoch: i32,
-    /// 1 stable, 2 revoking, 3 waiting for partitions to be released, 127 unknown.
+    /// 0 stable, 1 revoking, 2 waiting for partitions to be released, 127 unknown.
     pub state: i8,
     /// Partitions it owns.
     pub assigned_partitions: Vec<TopicPartitions>,

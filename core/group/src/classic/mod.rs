@@ -1,0 +1,32 @@
+//! Groups of the classic protocol, with the rules and error codes of Kafka 4.x.
+//!
+//! ```text
+//!            first member joins            all rejoined, or time is up           the leader's assignment is committed
+//!   Empty --------------------> Preparing ---------------------------> Completing -----------------------------> Stable
+//!     ^                             |  ^                                   |                                       |
+//!     +------- nobody is left ------+  +--------- a member joins, leaves, changes, is lost, does not sync ---------+
+//! ```
+//!
+//! * [`group`]: who is in the group, votes, states; no requests.
+//! * [`join`], [`sync`], [`presence`] (Heartbeat, LeaveGroup, silence): what requests and deadlines do to it.
+//! * [`rebalance`]: how a generation begins.
+//! * [`record`]: the group in the log.
+//! * [`rules`]: who may commit, fetch and delete offsets or the group; when its offsets expire.
+//!
+//! Where Kafka forgets a waiting request (its member joined or synced again on another connection, or left while it waited),
+//! this answers it: each request is answered exactly once.
+
+mod group;
+mod join;
+mod member;
+mod presence;
+mod rebalance;
+mod record;
+mod rules;
+mod subscription;
+mod sync;
+
+pub use group::GroupState;
+
+pub(crate) use group::ClassicGroup;
+pub(crate) use rules::Retention;
