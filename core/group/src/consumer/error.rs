@@ -108,6 +108,14 @@ pub enum GroupError {
         /// The group.
         group_id: String,
     },
+    /// A classic group cannot become a consumer group.
+    #[error("Cannot upgrade classic group {group_id} to consumer group because {reason}.")]
+    MigrationRefused {
+        /// The group.
+        group_id: String,
+        /// Why.
+        reason: String,
+    },
     /// A group with members is not deleted.
     #[error("The group has members.")]
     NonEmptyGroup,
@@ -118,7 +126,9 @@ impl GroupError {
     pub fn code(&self) -> ErrorCode {
         match self {
             GroupError::InvalidRequest(_) => ErrorCode::INVALID_REQUEST,
-            GroupError::GroupIdNotFound { .. } => ErrorCode::GROUP_ID_NOT_FOUND,
+            GroupError::GroupIdNotFound { .. } | GroupError::MigrationRefused { .. } => {
+                ErrorCode::GROUP_ID_NOT_FOUND
+            }
             GroupError::UnknownMemberId { .. } => ErrorCode::UNKNOWN_MEMBER_ID,
             GroupError::FencedMemberEpoch { .. } => ErrorCode::FENCED_MEMBER_EPOCH,
             GroupError::UnreleasedInstanceId { .. } => ErrorCode::UNRELEASED_INSTANCE_ID,

@@ -166,7 +166,8 @@ impl ConsumerGroup {
         if let Some(regex) = request.subscribed_topic_regex.as_deref().filter(|regex| !regex.is_empty()) {
             self.check_regex(regex)?;
         }
-        self.check_state(request)?;
+        let predecessor = replaces.as_deref().unwrap_or(member_id);
+        self.check_state(predecessor, request.member_epoch, request.owned.as_ref())?;
 
         // From here on nothing is refused.
         if let Some(old_id) = replaces {
@@ -213,7 +214,7 @@ impl ConsumerGroup {
             match self.durable.members.get(member_id) {
                 Some(member) => check_epoch(request, &member.current)?,
                 None if request.member_epoch == 0 => {}
-                None => return Err(self.known(member_id).err().expect("it is not there")),
+                None => return Err(self.unknown(format!("Member {member_id}"))),
             }
             return Ok(None);
         };
@@ -252,14 +253,18 @@ impl ConsumerGroup {
     }
 
     /// A member in a state that a later version wrote can go on only without partitions.
-    fn check_state(&self, request: &Heartbeat) -> Result<(), GroupError> {
-        match self.durable.members.get(&request.member_id) {
+    pub(super) fn check_state(
+        &self,
+        member_id: &str,
+        received: i32,
+        owned: Option<&Partitions>,
+    ) -> Result<(), GroupError> {
+        match self.durable.members.get(member_id) {
             Some(member)
                 if member.current.state == MemberState::Unknown
-                    && request.owned.as_ref().is_none_or(|owned| !owned.is_empty()) =>
+                    && owned.is_none_or(|owned| !owned.is_empty()) =>
             {
-                let (received, known) = (request.member_epoch, member.current.member_epoch);
-                Err(GroupError::FencedMemberEpoch { received, known })
+                Err(GroupError::FencedMemberEpoch { received, known: member.current.member_epoch })
             }
             _ => Ok(()),
         }

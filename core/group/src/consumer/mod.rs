@@ -9,6 +9,9 @@
 //! | ConsumerGroupDescribe | [`ConsumerGroup::describe`] |
 //! | OffsetCommit, TxnOffsetCommit, OffsetFetch | [`ConsumerGroup::check_commit`], [`ConsumerGroup::check_fetch`] |
 //! | DeleteGroups | [`ConsumerGroup::check_delete`], [`ConsumerGroup::remove`] |
+//! | JoinGroup, SyncGroup, Heartbeat, LeaveGroup for a consumer group | [`ConsumerGroup::classic_join`], `classic_…` |
+//! | ConsumerGroupHeartbeat for a classic group | [`ConsumerGroup::upgrade`], then the heartbeat |
+//! | after anything that removed members | [`ConsumerGroup::should_downgrade`], [`ConsumerGroup::downgrade`] |
 //! | at [`ConsumerGroup::next_timeout`] | [`ConsumerGroup::on_timeout`] |
 //! | loading | [`ConsumerGroup::replay`] for each record, then [`ConsumerGroup::loaded`] |
 //!
@@ -18,14 +21,17 @@
 //! authorizer (it shapes [`TopicsView::names`]), offsets.
 
 pub mod assignor;
+mod classic;
 mod config;
 mod describe;
 mod error;
 mod fact;
 mod group;
 mod heartbeat;
+mod migrate;
 mod offsets;
 mod partitions;
+mod protocol;
 mod reconcile;
 mod regex;
 mod subscription;
@@ -36,6 +42,7 @@ mod timers;
 mod topics;
 
 pub use assignor::AssignorKind;
+pub use classic::{ClassicHeartbeatReply, ClassicJoin, ClassicJoinReply, ClassicSender};
 pub use config::{ConsumerGroupConfig, MigrationPolicy};
 pub use describe::{Description, MemberDescription};
 pub use error::GroupError;
@@ -44,8 +51,13 @@ pub use fact::{
 };
 pub use group::{ConsumerGroup, GroupState, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member};
 pub use heartbeat::{Heartbeat, HeartbeatReply, REGEX_REFRESH_MIN_MS};
+pub use migrate::{ClassicGroupView, ClassicMemberView};
 pub use offsets::{CommitCheck, Committer};
 pub use partitions::{HeldPartitions, Partitions};
+pub use protocol::{
+    CONSUMER_PROTOCOL_TYPE, ConsumerProtocolAssignment, ConsumerProtocolSubscription, EmbeddedError,
+    NamedPartitions, embedded_version, read_assignment, read_subscription,
+};
 pub use regex::{MAX_COMPILED_BYTES, TopicPattern};
 pub use timers::{Deadline, Expired};
 pub use topics::{TopicInfo, TopicTable, TopicsView};

@@ -1,5 +1,6 @@
 //! Tests of whole groups: heartbeats in, answers and facts out.
 
+mod classic;
 mod group;
 mod sim;
 
