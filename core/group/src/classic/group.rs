@@ -379,3 +379,37 @@ impl ClassicGroup {
         self.subscribed.as_ref().map_or(self.is_consumer_type(), |topics| topics.contains(topic))
     }
 }
+
+#[cfg(test)]
+impl ClassicGroup {
+    /// What must be true between any two calls.
+    pub fn check(&self) {
+        let ids: BTreeSet<_> = self.members.keys().cloned().collect();
+        let joining = self.members.values().filter(|member| member.awaiting_join.is_some()).count();
+        let syncing = self.members.values().filter(|member| member.awaiting_sync.is_some()).count();
+        assert_eq!(self.awaiting_join, joining);
+        assert!(self.members.iter().all(|(id, member)| *id == member.id));
+        assert!(self.pending_sync.is_subset(&ids) && self.pending_join.is_disjoint(&ids));
+        let names = |member: &Member| member.instance_id.clone().map(|name| (name, member.id.clone()));
+        assert_eq!(self.static_members, self.members.values().filter_map(names).collect());
+        assert_eq!(self.leader.is_some(), !ids.is_empty());
+        assert!(self.leader.iter().all(|leader| ids.contains(leader)));
+        let mut support = HashMap::new();
+        for protocol in self.members.values().flat_map(|member| &member.protocols) {
+            *support.entry(protocol.name.clone()).or_insert(0) += 1;
+        }
+        assert_eq!(self.support, support);
+        match self.state {
+            GroupState::Empty => assert!(ids.is_empty() && self.pending_sync.is_empty()),
+            GroupState::PreparingRebalance => assert!(syncing == 0 && self.pending_sync.is_empty()),
+            GroupState::CompletingRebalance => assert!(joining == 0 && !ids.is_empty()),
+            GroupState::Stable => assert!(joining == 0 && syncing == 0 && !ids.is_empty()),
+            GroupState::Dead => panic!("a dead group is not kept"),
+        }
+        if let GroupState::CompletingRebalance | GroupState::Stable = self.state {
+            assert!(self.protocol.is_some() && !self.members.values().any(|member| member.is_new));
+        } else {
+            assert_eq!(self.assignment_in_flight, None);
+        }
+    }
+}

@@ -26,6 +26,8 @@ pub struct World {
     pub answers: BTreeMap<RequestId, Reply>,
     pub events: Vec<Event>,
     sent: u64,
+    /// Requests whose answers `ask` took.
+    asked: std::collections::BTreeSet<RequestId>,
     suffixes: u64,
 }
 
@@ -49,6 +51,7 @@ impl World {
             answers: BTreeMap::new(),
             events: Vec::new(),
             sent: 0,
+            asked: Default::default(),
             suffixes: 0,
         };
         let effects = world.shard.loaded(world.now);
@@ -102,7 +105,17 @@ impl World {
     /// Sends a request that is answered at once.
     pub fn ask(&mut self, request: Request) -> Reply {
         let to = self.send(request);
+        self.asked.insert(to);
         self.answers.remove(&to).expect("an answer at once")
+    }
+
+    /// Requests sent so far; their ids run from 1.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn was_asked(&self, to: RequestId) -> bool {
+        self.asked.contains(&to)
     }
 
     pub fn answer(&mut self, to: RequestId) -> Option<Reply> {
