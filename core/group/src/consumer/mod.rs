@@ -15,7 +15,7 @@
 //! | at [`ConsumerGroup::next_timeout`] | [`ConsumerGroup::on_timeout`] |
 //! | loading | [`ConsumerGroup::replay`] for each record, then [`ConsumerGroup::loaded`] |
 //!
-//! Changes come out as [`Fact`]s, one for each record of `__consumer_offsets`.
+//! Changes come out as [`Fact`]s, one for each record of `__consumer_offsets`: [`Fact::to_record`], [`Fact::from_record`].
 //!
 //! Not here: the log, the clock (each call is told the time, ms since 1970), member ids for members of version 0, the
 //! authorizer (it shapes [`TopicsView::names`]), offsets.
@@ -33,6 +33,7 @@ mod offsets;
 mod partitions;
 mod protocol;
 mod reconcile;
+mod record;
 mod regex;
 mod subscription;
 mod target;

@@ -28,3 +28,13 @@ pub(super) fn table(topics: &[(&str, i32)]) -> TopicTable {
 pub(super) fn parts(topic: &str, partitions: &[i32]) -> Partitions {
     partitions.iter().map(|partition| (topic_id(topic), *partition)).collect()
 }
+
+/// The fact after it was a record.
+pub(super) fn read_back(group_id: &str, fact: &Fact) -> Fact {
+    let record = fact.to_record(group_id).unwrap();
+    let parsed = crate::records::parse(&record.key, record.value.as_deref()).unwrap();
+    let crate::records::Parsed::Known(known) = parsed else { panic!("{parsed:?}") };
+    let (group, read) = Fact::from_record(&known).unwrap();
+    assert_eq!(group, group_id);
+    read
+}

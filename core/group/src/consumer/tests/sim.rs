@@ -633,7 +633,7 @@ impl Client {
 
 fn replayed<'a>(log: impl Iterator<Item = &'a Fact>) -> ConsumerGroup {
     let mut group = ConsumerGroup::new("g");
-    log.for_each(|fact| group.replay(fact.clone()));
+    log.for_each(|fact| group.replay(read_back("g", fact)));
     group
 }
 
