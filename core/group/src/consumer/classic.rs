@@ -35,7 +35,7 @@ pub struct ClassicJoin {
     pub client_host: String,
     /// Its session timeout, ms.
     pub session_timeout_ms: i32,
-    /// How long it may take to rejoin, ms.
+    /// How long it may take to rejoin, ms; of version 0, which has none of its own, the session timeout.
     pub rebalance_timeout_ms: i32,
     /// Must be "consumer".
     pub protocol_type: String,

@@ -10,7 +10,7 @@ use super::assignor::AssignorKind;
 use super::config::ConsumerGroupConfig;
 use super::error::GroupError;
 use super::fact::{CurrentAssignment, Fact, MemberMetadata, MemberState, ResolvedRegex};
-use super::group::{ConsumerGroup, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
+use super::group::{ConsumerGroup, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member};
 use super::partitions::Partitions;
 use super::reconcile::{Goal, reconcile};
 use super::regex::TopicPattern;
@@ -173,21 +173,20 @@ impl ConsumerGroup {
         if let Some(old_id) = replaces {
             self.replace_static_member(&old_id, member_id, facts);
         }
-        let before = self.durable.members.get(member_id).cloned().unwrap_or_default();
         let assignor_before = self.subscriptions.preferred_assignor(&config.assignors);
-        let metadata = self.told(request);
-        let subscribed = self.update_member(now_ms, member_id, metadata, topics, facts);
+        let subscribed = match self.told(request) {
+            Some(metadata) => self.update_member(now_ms, member_id, metadata, topics, facts),
+            None => false,
+        };
         let matched = self.refresh_regexes(now_ms, topics, config, facts);
         let assignor_changed = self.subscriptions.preferred_assignor(&config.assignors) != assignor_before;
         self.update_epoch(subscribed || matched || assignor_changed, topics, facts);
         self.update_target(now_ms, topics, config, facts);
-        self.reconcile_member(now_ms, member_id, request.owned.as_ref(), topics, facts);
+        let changed = self.reconcile_member(now_ms, member_id, request.owned.as_ref(), topics, facts);
         self.timers.set(member_id, Deadline::Session, now_ms + i64::from(config.session_timeout_ms));
 
         let current = &self.durable.members[member_id].current;
-        let tell = request.member_epoch == 0
-            || request.is_full()
-            || !current.assigned.same_partitions(&before.current.assigned);
+        let tell = request.member_epoch == 0 || request.is_full() || changed;
         Ok(HeartbeatReply {
             member_id: member_id.to_string(),
             member_epoch: current.member_epoch,
@@ -277,14 +276,27 @@ impl ConsumerGroup {
         TopicPattern::compile(regex).map(drop)
     }
 
-    /// What is known of the member after this request.
-    fn told(&self, request: &Heartbeat) -> MemberMetadata {
-        let mut metadata = self
-            .durable
-            .members
-            .get(&request.member_id)
-            .map(|member| member.metadata.clone())
-            .unwrap_or_default();
+    /// What is known of the member after this request; `None` when that is what was known before, as it nearly always is.
+    fn told(&self, request: &Heartbeat) -> Option<MemberMetadata> {
+        let told_same = |member: &Member| {
+            let known = &member.metadata;
+            let same = |told: &Option<String>, known: &Option<String>| told.is_none() || told == known;
+            known.classic.is_none()
+                && known.client_id == request.client_id
+                && known.client_host == request.client_host
+                && same(&request.instance_id, &known.instance_id)
+                && same(&request.rack_id, &known.rack_id)
+                && same(&request.server_assignor, &known.server_assignor)
+                && (request.rebalance_timeout_ms == -1
+                    || request.rebalance_timeout_ms == known.rebalance_timeout_ms)
+                && request.subscribed_topic_names.is_none()
+                && request.subscribed_topic_regex.is_none()
+        };
+        let known = self.durable.members.get(&request.member_id);
+        if known.is_some_and(told_same) {
+            return None;
+        }
+        let mut metadata = known.map(|member| member.metadata.clone()).unwrap_or_default();
         if let Some(instance_id) = &request.instance_id {
             metadata.instance_id = Some(instance_id.clone());
         }
@@ -306,7 +318,7 @@ impl ConsumerGroup {
         metadata.client_id.clone_from(&request.client_id);
         metadata.client_host.clone_from(&request.client_host);
         metadata.classic = None;
-        metadata
+        Some(metadata)
     }
 
     /// Records what the member told, drops a pattern that nobody has any more and resolves a new one. True when the
@@ -360,19 +372,10 @@ impl ConsumerGroup {
         config: &ConsumerGroupConfig,
         facts: &mut Vec<Fact>,
     ) -> bool {
-        let regexes: Vec<String> = self.subscriptions.regexes().map(str::to_string).collect();
-        if regexes.is_empty() {
+        if !self.regexes_are_stale(now_ms, topics, config) {
             return false;
         }
-        let all_known = regexes.iter().all(|regex| self.durable.regexes.contains_key(regex));
-        if let Some((version, at_ms)) = self.resolved_with {
-            let age = now_ms - at_ms;
-            let stale = age >= config.regex_refresh_interval_ms
-                || (version != topics.version() && !(0..REGEX_REFRESH_MIN_MS).contains(&age));
-            if all_known && !stale {
-                return false;
-            }
-        }
+        let regexes: Vec<String> = self.subscriptions.regexes().map(str::to_string).collect();
         let mut changed = false;
         for regex in regexes {
             let resolved = resolve(&regex, now_ms, topics);
@@ -383,6 +386,19 @@ impl ConsumerGroup {
         }
         self.resolved_with = Some((topics.version(), now_ms));
         changed
+    }
+
+    fn regexes_are_stale(&self, now_ms: i64, topics: &dyn TopicsView, config: &ConsumerGroupConfig) -> bool {
+        let mut regexes = self.subscriptions.regexes().peekable();
+        if regexes.peek().is_none() {
+            return false;
+        }
+        let Some((version, at_ms)) = self.resolved_with else { return true };
+        let age_ms = now_ms - at_ms;
+        let topics_changed = version != topics.version();
+        age_ms >= config.regex_refresh_interval_ms
+            || (topics_changed && !(0..REGEX_REFRESH_MIN_MS).contains(&age_ms))
+            || regexes.any(|regex| !self.durable.regexes.contains_key(regex))
     }
 
     /// Raises the group's epoch when a new target is needed: somebody wants other topics, or the topics are others.
@@ -398,7 +414,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Brings the member as far towards the target as it can get.
+    /// Brings the member as far towards the target as it can get. True when the partitions that it is to hold changed.
     pub(super) fn reconcile_member(
         &mut self,
         now_ms: i64,
@@ -406,13 +422,13 @@ impl ConsumerGroup {
         owned: Option<&Partitions>,
         topics: &dyn TopicsView,
         facts: &mut Vec<Fact>,
-    ) {
+    ) -> bool {
         let member = &self.durable.members[member_id];
         // At the target, and the target fits the subscription: the case of nearly every heartbeat.
         if member.current.is_reconciled_to(self.durable.epoch)
             && self.durable.target_epoch == self.durable.epoch
         {
-            return;
+            return false;
         }
         let nothing = Partitions::new();
         let goal = Goal {
@@ -425,17 +441,18 @@ impl ConsumerGroup {
             owned,
         };
         let next = reconcile(&member.current, &goal).expect("the state was checked before");
-        let Some(current) = next else { return };
+        let Some(current) = next else { return false };
+        let changed = !current.assigned.same_partitions(&member.current.assigned);
         let (state, classic) = (current.state, member.is_classic());
         let deadline = now_ms + i64::from(member.metadata.rebalance_timeout_ms);
         self.emit(Fact::CurrentAssignment { member_id: member_id.to_string(), current }, facts);
-        if classic {
-            return; // It is bounded by the deadlines for joining and syncing.
-        }
         match state {
+            // A classic member is bounded by its deadlines for joining and syncing.
+            _ if classic => {}
             MemberState::UnrevokedPartitions => self.timers.set(member_id, Deadline::Revocation, deadline),
             _ => self.timers.clear(member_id, Deadline::Revocation),
         }
+        changed
     }
 
     /// The new member takes over everything of the old one and starts at epoch 0.

@@ -85,6 +85,9 @@ struct Sim {
     clients: Vec<Client>,
     made: usize,
     lossy: bool,
+    /// The coordinator went down while it handled the last request.
+    crashed: bool,
+    crashes: usize,
     moved: usize,
     fenced: usize,
 }
@@ -109,6 +112,8 @@ impl Sim {
             clients: Vec::new(),
             made: 0,
             lossy: true,
+            crashed: false,
+            crashes: 0,
             moved: 0,
             fenced: 0,
         };
@@ -192,6 +197,9 @@ impl Sim {
     }
 
     fn lost(&mut self, index: usize) -> bool {
+        if std::mem::take(&mut self.crashed) {
+            return true;
+        }
         self.lossy && !self.clients[index].stuck && self.random.percent(12)
     }
 
@@ -297,6 +305,10 @@ impl Sim {
             let result = self.serve(|group, now, topics, _, facts| {
                 group.classic_heartbeat(now, sender, client.epoch, topics, facts)
             });
+            if self.lost(index) {
+                self.clients[index].unsure = true;
+                return;
+            }
             match result {
                 Ok(reply) => {
                     let client = &mut self.clients[index];
@@ -399,7 +411,18 @@ impl Sim {
         assert!(result.is_ok() || facts.is_empty(), "a refusal writes nothing");
         assert!(before <= (self.group.epoch(), self.group.target_epoch()), "epochs rise");
         assert!(self.group.target_epoch() <= self.group.epoch());
+        let crashes = self.lossy && self.random.percent(2) && self.clients.iter().all(|client| !client.stuck);
+        if crashes {
+            // A part of the facts reached the log, and the answer reached nobody.
+            facts.truncate(self.random.below(facts.len() as u64 + 1) as usize);
+        }
         self.log.extend(facts);
+        if crashes {
+            self.group = replayed(self.log.iter());
+            self.group.loaded(self.now_ms, &self.config);
+            self.crashed = true;
+            self.crashes += 1;
+        }
         result
     }
 
@@ -496,6 +519,7 @@ impl Sim {
     fn leave(&mut self, index: usize) {
         let mut client = self.clients.remove(index);
         client.owned = Partitions::new();
+        self.crashed = false;
         let for_a_while =
             client.name.is_some() && client.speaks == Speaks::Consumer && self.random.percent(70);
         if client.epoch > 0 && !self.random.percent(20) {
@@ -516,6 +540,7 @@ impl Sim {
                     Ok(())
                 });
             }
+            self.crashed = false;
         }
         if for_a_while {
             self.spawn(client.name);
@@ -668,7 +693,7 @@ fn compact(log: &[Fact]) -> Vec<&Fact> {
 
 #[test]
 fn nobody_holds_what_another_holds_and_every_group_settles() {
-    let (mut moved, mut fenced, mut facts) = (0, 0, 0);
+    let (mut moved, mut fenced, mut crashes, mut facts) = (0, 0, 0, 0);
     for seed in 0..300 {
         println!("seed {seed}");
         let mut sim = Sim::new(seed);
@@ -679,10 +704,11 @@ fn nobody_holds_what_another_holds_and_every_group_settles() {
         sim.settle();
         moved += sim.moved;
         fenced += sim.fenced;
+        crashes += sim.crashes;
         facts += sim.log.len();
     }
-    println!("{moved} assignments taken up, {fenced} times fenced, {facts} facts");
-    assert!(moved > 1_000 && fenced > 10, "the runs were too quiet: {moved} {fenced}");
+    println!("{moved} assignments taken up, {fenced} times fenced, {crashes} crashes, {facts} facts");
+    assert!(moved > 1_000 && fenced > 10 && crashes > 100, "too quiet: {moved} {fenced} {crashes}");
 }
 
 #[test]
