@@ -34,7 +34,7 @@ impl NodeHandler {
 impl RequestHandler for NodeHandler {
     async fn handle(&self, connection: &ConnectionContext, frame: Frame) -> Outcome {
         let Some(node) = self.node.get() else { return Outcome::Close };
-        match requests::handle(node.clone(), frame.into_bytes()).await {
+        match requests::handle(node.clone(), connection.peer.ip(), frame.into_bytes()).await {
             Answer::Send { mut encoder, files } => {
                 Outcome::Respond(Response::from_encoder(&mut encoder, |token, len| piece(&files, token, len)))
             }

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::broker_settings::BrokerSetting;
 use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
+use crate::groups::Groups;
 use crate::metrics::ScrubMetrics;
 use crate::partitions::{Context, Partition, Topic, Topics, chain_view};
 use crate::producer_ids::ProducerIds;
@@ -105,6 +106,8 @@ pub struct Node {
     pub sessions: FetchSessions,
     /// Producer ids.
     pub producer_ids: ProducerIds,
+    /// Consumer groups.
+    pub groups: Groups,
     /// Where tasks and blocking work run.
     pub runtime: tokio::runtime::Handle,
     raft: Arc<RaftConsensus>,
@@ -159,6 +162,7 @@ impl Node {
             segment_idle_ms: settings.segment_idle.as_millis() as i64,
             producer_expiry_ms: settings.producer_expiry.as_millis() as i64,
         });
+        let now_ms = context.clock.now_ms();
         let node = Arc::new(Node {
             id,
             data: settings.data.clone(),
@@ -176,6 +180,7 @@ impl Node {
             topics: ArcSwap::default(),
             sessions: FetchSessions::default(),
             producer_ids: ProducerIds::default(),
+            groups: Groups::new(buslane_group::Config::default(), now_ms),
             runtime,
             raft,
             syncer: Mutex::new(Some(syncer)),
@@ -186,6 +191,7 @@ impl Node {
             _data: data,
         });
         node.take_up(report.incarnation, settings.advertised_port).await?;
+        node.groups.take_up(&node);
         *node.scrubber.lock() = Scrubber::start(&node.context, settings.scrub, scrub_metrics);
         let ticking = node.clone();
         node.runtime.spawn(async move { ticking.tick().await });
@@ -268,6 +274,10 @@ impl Node {
             self.topics.store(Arc::new(topics));
         }
         *seen = image;
+        if !gone.is_empty() {
+            let gone: Vec<_> = gone.iter().map(|topic| (topic.name.as_str().into(), topic.id)).collect();
+            self.groups.topics_deleted(&gone);
+        }
     }
 
     /// A topic for the table; partitions that are there already go on.
@@ -437,6 +447,7 @@ impl Node {
     /// The clean stop: seals every open segment, syncs, writes the clean-stop marker. No request may be in flight.
     pub async fn stop(self: &Arc<Self>) -> anyhow::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
+        self.groups.stop();
         let scrubber = self.scrubber.lock().take();
         if let Some(scrubber) = scrubber {
             scrubber.stop().await;

@@ -83,11 +83,17 @@ impl Topic {
 /// All topics; replaced as a whole when one changes.
 #[derive(Debug, Default, Clone)]
 pub struct Topics {
+    version: u64,
     by_name: HashMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
 
 impl Topics {
+    /// Rises with each change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// By name.
     pub fn named(&self, name: &str) -> Option<&Arc<Topic>> {
         self.by_name.get(name)
@@ -105,6 +111,7 @@ impl Topics {
 
     /// Enters a topic, or replaces it.
     pub fn insert(&mut self, topic: Arc<Topic>) {
+        self.version += 1;
         self.by_name.insert(topic.name.clone(), topic.clone());
         self.by_id.insert(topic.id, topic);
     }
@@ -112,6 +119,7 @@ impl Topics {
     /// Takes a topic out.
     pub fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
         let topic = self.by_id.remove(&id)?;
+        self.version += 1;
         // The name may be a newer topic's by now.
         if self.by_name.get(&topic.name).is_some_and(|t| t.id == id) {
             self.by_name.remove(&topic.name);

@@ -1,9 +1,10 @@
-//! FindCoordinator (key 10), versions 0 to 6.
+//! FindCoordinator (key 10), versions 0 to 6 (several keys from 4 on, KIP-699).
 //!
-//! Groups and transactions are not served yet. The key is advertised nevertheless: librdkafka takes a broker without it
-//! for one that cannot lz4. A group gets COORDINATOR_NOT_AVAILABLE, which clients take as "not yet" and which leaves
-//! consumers with assigned partitions alone; a transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every
-//! client reports at once instead of trying for ever. The message says what is really the matter.
+//! A group's coordinator is the owner of its partition of `__consumer_offsets`, which the first such request creates.
+//! Transactions are not served yet: a transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every client
+//! reports at once instead of trying for ever. The message says what is really the matter.
+
+use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
 use buslane_wire::messages::find_coordinator::{
@@ -11,45 +12,59 @@ use buslane_wire::messages::find_coordinator::{
 };
 
 use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::groups::{offsets_topic, partition_of};
+use crate::node::Node;
 
+const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
-fn verdict(key_type: i8) -> (ErrorCode, &'static str) {
-    match key_type {
-        0 => (
-            ErrorCode::COORDINATOR_NOT_AVAILABLE,
-            "consumer groups are not served yet; assign partitions instead",
-        ),
-        TRANSACTION => (
-            ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            "transactions are not served yet; use an idempotent producer without a transactional id",
-        ),
-        _ => (ErrorCode::INVALID_REQUEST, "this kind of coordinator is not served"),
-    }
-}
-
-pub fn handle(context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: FindCoordinatorRequest<'_> = decode(body, context.version)?;
-    let (error_code, message) = verdict(request.key_type);
-    let mut response = FindCoordinatorResponse { node_id: -1, port: -1, ..Default::default() };
-    if context.version >= 4 {
-        response.node_id = 0;
-        response.port = 0;
-        response.coordinators = request
-            .coordinator_keys
-            .iter()
-            .map(|key| Coordinator {
-                key,
-                node_id: -1,
-                host: "",
-                port: -1,
-                error_code,
-                error_message: Some(message),
-            })
-            .collect();
+    let keys = if context.version < 4 { vec![request.key] } else { request.coordinator_keys };
+    let topic = match request.key_type {
+        GROUP => Some(offsets_topic(node).await),
+        _ => None,
+    };
+    let image = node.consensus.image();
+    let mut coordinators = keys.into_iter().map(|key| {
+        let (error_code, message) = match &topic {
+            Some(Ok(topic)) => {
+                let partition = topic.partition(partition_of(key, topic.partitions.len()));
+                match partition.and_then(|p| image.partition(p.id)?.owner) {
+                    // This node is the only one.
+                    Some(_) => (ErrorCode::NONE, ""),
+                    None => (ErrorCode::COORDINATOR_NOT_AVAILABLE, "the group's partition has no owner yet"),
+                }
+            }
+            Some(Err(code)) => (*code, "the topic of groups cannot be created; the broker's log says why"),
+            None if request.key_type == TRANSACTION => (
+                ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                "transactions are not served yet; use an idempotent producer without a transactional id",
+            ),
+            None => (ErrorCode::INVALID_REQUEST, "this kind of coordinator is not served"),
+        };
+        let found = !error_code.is_err();
+        Coordinator {
+            key,
+            node_id: if found { node.id.0 } else { -1 },
+            host: if found { &node.advertised_host } else { "" },
+            port: if found { node.advertised_port } else { -1 },
+            error_code,
+            error_message: Some(message).filter(|_| !found),
+        }
+    });
+    let response = if context.version >= 4 {
+        FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() }
     } else {
-        response.error_code = error_code;
-        response.error_message = Some(message);
-    }
+        let one = coordinators.next().unwrap_or_default();
+        FindCoordinatorResponse {
+            error_code: one.error_code,
+            error_message: one.error_message,
+            node_id: one.node_id,
+            host: one.host,
+            port: one.port,
+            ..Default::default()
+        }
+    };
     context.answer(&response)
 }

@@ -7,21 +7,33 @@ mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod errors;
 mod fetch;
 mod find_coordinator;
+mod groups;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use buslane_log::ReadSlice;
@@ -55,7 +67,15 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::Fetch, 4, 18),
     served(ApiKey::ListOffsets, 1, 11),
     served(ApiKey::Metadata, 0, 13),
+    served(ApiKey::OffsetCommit, 2, 10),
+    served(ApiKey::OffsetFetch, 1, 10),
     served(ApiKey::FindCoordinator, 0, 6),
+    served(ApiKey::JoinGroup, 0, 9),
+    served(ApiKey::Heartbeat, 0, 4),
+    served(ApiKey::LeaveGroup, 0, 5),
+    served(ApiKey::SyncGroup, 0, 5),
+    served(ApiKey::DescribeGroups, 0, 6),
+    served(ApiKey::ListGroups, 0, 5),
     served(ApiKey::ApiVersions, 0, 5),
     served(ApiKey::CreateTopics, 2, 7),
     served(ApiKey::DeleteTopics, 1, 6),
@@ -66,7 +86,9 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::AlterConfigs, 0, 2),
     served(ApiKey::DescribeLogDirs, 1, 5),
     served(ApiKey::CreatePartitions, 0, 3),
+    served(ApiKey::DeleteGroups, 0, 2),
     served(ApiKey::IncrementalAlterConfigs, 0, 1),
+    served(ApiKey::OffsetDelete, 0, 0),
     served(ApiKey::DescribeCluster, 0, 2),
     served(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
@@ -102,6 +124,8 @@ pub struct RequestContext {
     pub version: i16,
     /// Its correlation id.
     pub correlation_id: i32,
+    /// Who sent it.
+    pub peer: IpAddr,
 }
 
 impl RequestContext {
@@ -124,7 +148,7 @@ fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
 }
 
 /// Answers one request frame (without its size).
-pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
+pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes) -> Answer {
     let (header, body) = match RequestHeader::decode(&frame) {
         Ok(parts) => parts,
         Err(error) => return Answer::Close(format!("request header cannot be read: {error}")),
@@ -133,7 +157,7 @@ pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
     let Some(served) = SERVED.iter().find(|s| s.key as i16 == key) else {
         return Answer::Close(format!("request kind {key} is not served"));
     };
-    let context = RequestContext { version, correlation_id: header.correlation_id };
+    let context = RequestContext { version, correlation_id: header.correlation_id, peer };
     if version < served.first || version > served.last {
         if served.key == ApiKey::ApiVersions {
             // KIP-511: the client reads version 0, whatever it asked for, and asks again.
@@ -152,7 +176,17 @@ pub async fn handle(node: Arc<Node>, frame: Bytes) -> Answer {
         ApiKey::Fetch => fetch::handle(&node, context, body).await,
         ApiKey::ListOffsets => list_offsets::handle(&node, context, body).await,
         ApiKey::Metadata => metadata::handle(&node, context, body).await,
-        ApiKey::FindCoordinator => find_coordinator::handle(context, body),
+        ApiKey::FindCoordinator => find_coordinator::handle(&node, context, body).await,
+        ApiKey::JoinGroup => join_group::handle(&node, context, header.client_id, body).await,
+        ApiKey::SyncGroup => sync_group::handle(&node, context, body).await,
+        ApiKey::Heartbeat => heartbeat::handle(&node, context, body).await,
+        ApiKey::LeaveGroup => leave_group::handle(&node, context, body).await,
+        ApiKey::OffsetCommit => offset_commit::handle(&node, context, body).await,
+        ApiKey::OffsetFetch => offset_fetch::handle(&node, context, body).await,
+        ApiKey::OffsetDelete => offset_delete::handle(&node, context, body).await,
+        ApiKey::DescribeGroups => describe_groups::handle(&node, context, body).await,
+        ApiKey::ListGroups => list_groups::handle(&node, context, body).await,
+        ApiKey::DeleteGroups => delete_groups::handle(&node, context, body).await,
         ApiKey::ApiVersions => api_versions::handle(&node, context, body),
         ApiKey::CreateTopics => create_topics::handle(&node, context, body).await,
         ApiKey::DeleteTopics => delete_topics::handle(&node, context, body).await,

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::{Answer, RequestContext, Unanswerable, decode, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
+use crate::topics::is_internal;
 use crate::validate::{self, Invalid};
 
 /// What became of one partition's batch.
@@ -67,6 +68,11 @@ pub async fn handle(
                 return Pending::Done(Outcome::failed(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
             }
             let Some(topic) = topic else { return Pending::Done(Outcome::failed(unknown)) };
+            if is_internal(&topic.name) {
+                let message = format!("topic '{}' is the brokers' own", topic.name);
+                let code = ErrorCode::INVALID_TOPIC_EXCEPTION;
+                return Pending::Done(Outcome::Failed { code, message: Some(message), records: Vec::new() });
+            }
             match topic.partition(data.index) {
                 Some(partition) => append(node, context.version, topic, partition, data, acks, frame),
                 None => Pending::Done(Outcome::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),

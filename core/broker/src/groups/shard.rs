@@ -1,0 +1,301 @@
+//! One shard's task: it replays the log, serves requests in their order, writes what they change, and keeps the time.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use buslane_group::api::{AppendId, Effects, Event, Reply, Request, RequestId};
+use buslane_group::{Config, Shard};
+use buslane_wire::ErrorCode;
+use buslane_wire::ids::TopicId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::log::{self, LoadError};
+use super::{GroupClock, Seen};
+use crate::node::Node;
+use crate::partitions::Partition;
+
+/// Requests that may wait for a shard; more are held back at their connections.
+const QUEUE: usize = 1_024;
+
+/// How long a shard waits before it tries again to load from a partition that is not served yet, or is damaged.
+const RETRY: Duration = Duration::from_millis(50);
+const RETRY_DAMAGED: Duration = Duration::from_secs(5);
+
+type Deleted = Arc<[(Arc<str>, TopicId)]>;
+
+enum Command {
+    Request(Request, oneshot::Sender<Reply>),
+    Deleted(Deleted),
+    Stop,
+}
+
+/// The way to a shard.
+#[derive(Clone)]
+pub(super) struct ShardHandle {
+    partition: Arc<Partition>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl ShardHandle {
+    /// True when it is this partition's and still runs.
+    pub(super) fn serves(&self, partition: &Arc<Partition>) -> bool {
+        Arc::ptr_eq(&self.partition, partition) && !self.commands.is_closed()
+    }
+
+    pub(super) async fn ask(&self, request: Request) -> Reply {
+        let refusal = request.refuse(ErrorCode::NOT_COORDINATOR);
+        let (reply, replied) = oneshot::channel();
+        if self.commands.send(Command::Request(request, reply)).await.is_err() {
+            return refusal;
+        }
+        replied.await.unwrap_or(refusal)
+    }
+
+    pub(super) fn topics_deleted(&self, deleted: Deleted) {
+        let commands = self.commands.clone();
+        tokio::spawn(async move { commands.send(Command::Deleted(deleted)).await });
+    }
+
+    pub(super) fn stop(self) {
+        tokio::spawn(async move { self.commands.send(Command::Stop).await });
+    }
+}
+
+/// Starts a shard's task. It ends with [`ShardHandle::stop`], or when the partition is gone.
+pub(super) fn start(
+    node: &Arc<Node>,
+    partition: Arc<Partition>,
+    config: Config,
+    clock: GroupClock,
+) -> ShardHandle {
+    let (commands, inbox) = mpsc::channel(QUEUE);
+    let task = Task { node: node.clone(), partition: partition.clone(), config, clock, inbox };
+    node.runtime.spawn(task.run());
+    ShardHandle { partition, commands }
+}
+
+struct Task {
+    node: Arc<Node>,
+    partition: Arc<Partition>,
+    config: Config,
+    clock: GroupClock,
+    inbox: mpsc::Receiver<Command>,
+}
+
+/// Why a shard no longer serves.
+enum End {
+    /// An append failed, or the partition started over: what is in memory may be wrong.
+    Reload,
+    /// For good.
+    Stop,
+}
+
+impl Task {
+    async fn run(mut self) {
+        while let Some(shard) = self.load().await {
+            let serving = Serving {
+                node: self.node.clone(),
+                partition: self.partition.clone(),
+                clock: self.clock,
+                shard,
+                replies: HashMap::new(),
+                next_id: 0,
+                appends: VecDeque::new(),
+            };
+            match serving.run(&mut self.inbox).await {
+                End::Reload => {}
+                End::Stop => return,
+            }
+        }
+    }
+
+    /// The shard, once its partition is served here; nothing when it never will be. Requests are refused meanwhile.
+    async fn load(&mut self) -> Option<Shard> {
+        let mut told = false;
+        loop {
+            let (partition, config) = (self.partition.clone(), self.config.clone());
+            let mut loading = self.node.runtime.spawn_blocking(move || log::load(&partition, config));
+            let loaded = loop {
+                tokio::select! {
+                    loaded = &mut loading => break loaded,
+                    command = self.inbox.recv() => {
+                        if !refuse(command?, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) {
+                            return None;
+                        }
+                    }
+                }
+            };
+            let (wait, code) = match loaded {
+                Ok(Ok(shard)) => return Some(shard),
+                Ok(Err(LoadError::NotHere)) => {
+                    if self.is_gone() {
+                        return None;
+                    }
+                    (RETRY, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+                }
+                Ok(Err(LoadError::Damaged(reason))) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(partition = ?self.partition, reason, "groups cannot be loaded");
+                    }
+                    (RETRY_DAMAGED, ErrorCode::COORDINATOR_NOT_AVAILABLE)
+                }
+                // The runtime stops.
+                Err(_) => return None,
+            };
+            let retry = tokio::time::sleep(wait);
+            tokio::pin!(retry);
+            loop {
+                tokio::select! {
+                    () = &mut retry => break,
+                    command = self.inbox.recv() => {
+                        if !refuse(command?, code) {
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// True when the partition left this node for good.
+    fn is_gone(&self) -> bool {
+        let topics = self.node.topics.load();
+        let partition =
+            topics.with_id(self.partition.id.topic).and_then(|t| t.partition(self.partition.id.partition));
+        !partition.is_some_and(|current| Arc::ptr_eq(current, &self.partition))
+    }
+}
+
+/// Answers a command that cannot be served now. False when it ends the task.
+fn refuse(command: Command, code: ErrorCode) -> bool {
+    match command {
+        Command::Request(request, reply) => {
+            let _ = reply.send(request.refuse(code));
+            true
+        }
+        // A shard that is replayed later finds what was deleted in its log, and drops it when it expires.
+        Command::Deleted(_) => true,
+        Command::Stop => false,
+    }
+}
+
+type Settled = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// A loaded shard at work.
+struct Serving {
+    node: Arc<Node>,
+    partition: Arc<Partition>,
+    clock: GroupClock,
+    shard: Shard,
+    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    next_id: u64,
+    /// In the order of the log.
+    appends: VecDeque<(AppendId, Settled)>,
+}
+
+impl Serving {
+    async fn run(mut self, inbox: &mut mpsc::Receiver<Command>) -> End {
+        let mut effects = self.shard.loaded(self.clock.now_ms());
+        loop {
+            self.carry_out(effects);
+            let deadline = self.shard.next_deadline().map(|at_ms| self.clock.instant(at_ms));
+            let appends = &mut self.appends;
+            effects = tokio::select! {
+                biased;
+                committed = oldest(appends) => match (committed, appends.pop_front()) {
+                    (true, Some((id, _))) => self.shard.committed(self.clock.now_ms(), id),
+                    _ => {
+                        self.end(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+                        return End::Reload;
+                    }
+                },
+                command = inbox.recv() => match command {
+                    Some(Command::Request(request, reply)) => self.handle(request, reply),
+                    Some(Command::Deleted(deleted)) => {
+                        let deleted: Vec<_> = deleted.iter().map(|(name, id)| (&**name, *id)).collect();
+                        self.shard.topics_deleted(self.clock.now_ms(), &deleted)
+                    }
+                    Some(Command::Stop) | None => {
+                        self.end(ErrorCode::NOT_COORDINATOR);
+                        return End::Stop;
+                    }
+                },
+                () = until(deadline) => self.shard.on_time(self.clock.now_ms()),
+            };
+        }
+    }
+
+    fn handle(&mut self, request: Request, reply: oneshot::Sender<Reply>) -> Effects {
+        self.next_id += 1;
+        let id = RequestId(self.next_id);
+        self.replies.insert(id, reply);
+        let topics = Seen(self.node.topics.load_full());
+        self.shard.handle(self.clock.now_ms(), id, request, &topics)
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        if let Some(append) = effects.append {
+            let tickets = log::append(&self.partition, &append.records, self.clock.now_ms());
+            let settled = async move {
+                for ticket in tickets {
+                    if !log::settled(ticket).await {
+                        return false;
+                    }
+                }
+                true
+            };
+            self.appends.push_back((append.id, Box::pin(settled)));
+        }
+        self.answer(effects.replies);
+        for event in effects.events {
+            tell(&event);
+        }
+    }
+
+    fn answer(&mut self, replies: Vec<(RequestId, Reply)>) {
+        for (id, reply) in replies {
+            if let Some(waiting) = self.replies.remove(&id) {
+                // A client that is gone needs no answer.
+                let _ = waiting.send(reply);
+            }
+        }
+    }
+
+    /// Answers everything that still waits.
+    fn end(&mut self, code: ErrorCode) {
+        let replies = self.shard.unload(code);
+        self.answer(replies);
+    }
+}
+
+/// Waits for the oldest append; for ever when there is none.
+async fn oldest(appends: &mut VecDeque<(AppendId, Settled)>) -> bool {
+    match appends.front_mut() {
+        Some((_, settled)) => settled.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::Rebalancing { group, generation, reason } => {
+            tracing::info!(%group, generation, reason, "group rebalances");
+        }
+        Event::Generation { group, generation, members } => {
+            tracing::info!(%group, generation, members, "group has a new generation");
+        }
+        Event::Stable { group, generation } => tracing::debug!(%group, generation, "group is stable"),
+        Event::MemberRemoved { group, member_id, cause } => {
+            tracing::info!(%group, %member_id, ?cause, "member removed from its group");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! SyncGroup (key 14), versions 0 to 5: hands in the assignment, or waits for it.
+
+use std::sync::Arc;
+
+use buslane_group::api::{Reply, Request, SyncGroup};
+use buslane_wire::messages::SyncGroupRequest;
+
+use super::groups::wrong;
+use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::node::Node;
+
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+    let request: SyncGroupRequest<'_> = decode(body, context.version)?;
+    let asked = SyncGroup::from_wire(&request, context.version);
+    match node.groups.ask(node, request.group_id, Request::SyncGroup(asked)).await {
+        Reply::SyncGroup(reply) => context.answer(&reply.to_wire()),
+        other => wrong(&other),
+    }
+}
