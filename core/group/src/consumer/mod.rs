@@ -41,6 +41,7 @@ mod target;
 mod tests;
 mod timers;
 mod topics;
+mod wire;
 
 pub use assignor::AssignorKind;
 pub use classic::{ClassicHeartbeatReply, ClassicJoin, ClassicJoinReply, ClassicSender};

@@ -161,6 +161,20 @@ fn a_classic_member_gives_up_by_rejoining() {
 }
 
 #[test]
+fn classic_members_alone_notice_topics_that_grow() {
+    let mut bench = Bench::new(&[("t", 1)]);
+    let first = bench.joined(classic("old", subscription(&["t"], &[])));
+    bench.sync("old", first).unwrap();
+    assert_eq!(bench.beat("old", first), Ok(ClassicHeartbeatReply::Stay));
+    bench.topics.set("t", topic_id("t"), 2);
+    bench.facts.clear();
+    assert_eq!(bench.beat("old", first), Ok(ClassicHeartbeatReply::Rejoin));
+    assert!(matches!(bench.facts[..], [Fact::GroupEpoch { epoch: 2, .. }]));
+    let next = bench.joined(classic("old", subscription(&["t"], &[("t", &[0])])));
+    assert_eq!(bench.sync("old", next), Ok(parts("t", &[0, 1])));
+}
+
+#[test]
 fn a_dynamic_classic_member_is_told_its_id_first() {
     let mut bench = Bench::new(&[("t", 1)]);
     let request = classic("made", subscription(&["t"], &[]));

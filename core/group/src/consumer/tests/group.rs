@@ -201,6 +201,38 @@ fn a_lost_answer_to_a_join_is_repeated() {
 }
 
 #[test]
+fn two_answers_lost_in_a_row_fence_nobody() {
+    let mut bench = Bench::new(&[("t", 1)]);
+    bench.send(join("a", &["t"])).unwrap();
+    bench.topics.set("t", topic_id("t"), 4);
+    let lost = bench.send(beat("a", 1)).unwrap();
+    assert_eq!((lost.member_epoch, lost.assignment.unwrap().len()), (2, 4));
+    bench.send(join("b", &["t"])).unwrap();
+    let holds = parts("t", &[0]);
+    let lost = bench.send(owning("a", 1, holds.clone())).unwrap();
+    assert_eq!(lost.member_epoch, 3, "it holds nothing that it would have to give up");
+    let mut full = Heartbeat { member_epoch: 1, owned: Some(holds), ..join("a", &["t"]) };
+    assert!(
+        matches!(bench.send(full.clone()), Err(GroupError::FencedMemberEpoch { .. })),
+        "two epochs behind is lost"
+    );
+
+    // Where the epoch stays, the one before it stays known.
+    let mut bench = Bench::new(&[("t", 2)]);
+    bench.send(join("a", &["t"])).unwrap();
+    bench.topics.set("t", topic_id("t"), 4);
+    assert_eq!(bench.send(beat("a", 1)).unwrap().member_epoch, 2);
+    bench.send(join("b", &["t"])).unwrap();
+    full.owned = Some(parts("t", &[0, 1]));
+    bench.topics.set("t", topic_id("t"), 2);
+    bench.send(beat("b", 3)).unwrap();
+    let lost = bench.send(full.clone()).unwrap();
+    assert_eq!((lost.member_epoch, bench.member("a").current.state), (2, MemberState::UnrevokedPartitions));
+    full.owned = Some(parts("t", &[0]));
+    assert!(bench.send(full).is_ok());
+}
+
+#[test]
 fn a_leaving_member_frees_its_partitions() {
     let mut bench = Bench::new(&[("t", 2)]);
     bench.send(join("a", &["t"])).unwrap();
@@ -522,4 +554,52 @@ fn a_log_with_holes_can_be_replayed() {
     }
     assert_eq!(group.owner_of(topic_id("t"), 0), None);
     assert_eq!(group.members().len(), 1);
+}
+
+/// 1,000 members join one group of 2,000 partitions one after another and settle. Bounds are generous: tests run
+/// unoptimized and beside others.
+#[test]
+fn a_thousand_members_join_and_settle() {
+    let mut topics = table(&[]);
+    for topic in 0..20 {
+        let name = format!("t{topic}");
+        topics.set(&name, topic_id(&name), 100);
+    }
+    let names: Vec<String> = (0..20).map(|topic| format!("t{topic}")).collect();
+    let config = ConsumerGroupConfig::default();
+    let mut group = ConsumerGroup::new("g");
+    let mut facts = Vec::new();
+    let mut held: Vec<(String, i32, Partitions)> = Vec::new();
+    let start = std::time::Instant::now();
+    for member in 0..1_000 {
+        let request =
+            Heartbeat { subscribed_topic_names: Some(names.clone()), ..join(&format!("m{member:04}"), &[]) };
+        let reply = group.heartbeat(0, &request, &topics, &config, &mut facts).unwrap();
+        held.push((reply.member_id, reply.member_epoch, reply.assignment.unwrap()));
+    }
+    let joined = start.elapsed();
+    let mut rounds = 0;
+    while group.state() != GroupState::Stable {
+        rounds += 1;
+        for (id, epoch, owned) in &mut held {
+            let reply =
+                group.heartbeat(0, &owning(id, *epoch, owned.clone()), &topics, &config, &mut facts).unwrap();
+            *epoch = reply.member_epoch;
+            *owned = reply.assignment.unwrap_or(std::mem::take(owned));
+        }
+    }
+    let settled = start.elapsed() - joined;
+    let start = std::time::Instant::now();
+    let written = facts.len();
+    for (id, epoch, _) in &held {
+        group.heartbeat(1, &beat(id, *epoch), &topics, &config, &mut facts).unwrap();
+    }
+    println!(
+        "joined in {joined:?}, settled in {rounds} rounds in {settled:?}, then a round of {:?}",
+        start.elapsed()
+    );
+    assert_eq!(facts.len(), written);
+    assert!(rounds <= 4, "{rounds} rounds");
+    assert!(held.iter().all(|(_, _, owned)| owned.len() == 2));
+    assert!(joined.as_secs() < 60);
 }

@@ -3,6 +3,7 @@
 //!
 //! A client holds what it was given until it drops it and says so: that is what must never be held twice. Clients obey
 //! the protocol as Kafka's do; in particular they take up an assignment before they tell what they hold.
+//! `BUSLANE_SIM_SEEDS=n` runs n seeds instead of the usual number, `BUSLANE_SIM_SEED=s` only that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -694,7 +695,13 @@ fn compact(log: &[Fact]) -> Vec<&Fact> {
 #[test]
 fn nobody_holds_what_another_holds_and_every_group_settles() {
     let (mut moved, mut fenced, mut crashes, mut facts) = (0, 0, 0, 0);
-    for seed in 0..300 {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let seeds = match number("BUSLANE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("BUSLANE_SIM_SEEDS").unwrap_or(300),
+    };
+    let usual = seeds.end - seeds.start >= 300;
+    for seed in seeds {
         println!("seed {seed}");
         let mut sim = Sim::new(seed);
         for _ in 0..400 {
@@ -708,7 +715,7 @@ fn nobody_holds_what_another_holds_and_every_group_settles() {
         facts += sim.log.len();
     }
     println!("{moved} assignments taken up, {fenced} times fenced, {crashes} crashes, {facts} facts");
-    assert!(moved > 1_000 && fenced > 10 && crashes > 100, "too quiet: {moved} {fenced} {crashes}");
+    assert!(!usual || moved > 1_000 && fenced > 10 && crashes > 100, "too quiet: {moved} {fenced} {crashes}");
 }
 
 #[test]
