@@ -21,11 +21,9 @@ impl ClassicGroup {
     /// A JoinGroup whose timeouts were checked. It is answered now, or stays with its member until the generation begins.
     pub fn join(&mut self, turn: &mut Turn<'_>, to: RequestId, request: JoinGroup) {
         if !self.has_room_for(&request.member_id, turn.config.group_max_size) {
-            // A member that joins late into a group that shrank below its size has lost its place.
+            // A member that rejoins when the places are taken has lost its own. As in Kafka, the rebalance goes on to its
+            // deadline, though it may have waited for this member alone.
             self.drop_member(turn, &request.member_id, ErrorCode::GROUP_MAX_SIZE_REACHED);
-            if self.state() == GroupState::PreparingRebalance {
-                self.complete_if_everyone_joined(turn);
-            }
             return refuse(turn, to, "".into(), ErrorCode::GROUP_MAX_SIZE_REACHED);
         }
         if !self.supports(&request.protocol_type, &request.protocols) {
@@ -166,8 +164,9 @@ impl ClassicGroup {
         }
         let (version, reason) = (request.version, request.reason.clone());
         let why = |what: &str| format!("static member {what}: {new}{}", said(&reason));
-        self.update_member(turn, to, &new, request);
+        // With the old timeout, as in Kafka: the new one counts from its next sign of life on.
         self.restart_session(turn, &new);
+        self.update_member(turn, to, &new, request);
         match self.state() {
             GroupState::Stable => {
                 let record = match self.select_protocol() == self.protocol {

@@ -13,6 +13,11 @@
 //! * [`record`]: the group in the log.
 //! * [`rules`]: who may commit, fetch and delete offsets or the group; when its offsets expire.
 //!
+//! `tests/transcripts.rs` compares answers, records and states with those of Kafka's own shard. On purpose it is not
+//! followed where it slips: a static member that returns before its old id has synced is waited for under that id until
+//! everyone rebalances; and a mark that a first rebalance leaves behind prolongs the next one. Where Kafka picks the first of
+//! a hash map (a leader, the protocol of a tied vote), the choice here is fixed.
+//!
 //! Where Kafka forgets a waiting request (its member joined or synced again on another connection, or left while it waited),
 //! this answers it: each request is answered exactly once.
 

@@ -55,7 +55,10 @@ impl ClassicGroup {
         if request.generation != self.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }
-        let differs = |named: &Option<Arc<str>>, ours: &Option<Arc<str>>| named.is_some() && named != ours;
+        // A group whose generation has no protocol yet contradicts nobody.
+        let differs = |named: &Option<Arc<str>>, ours: &Option<Arc<str>>| {
+            named.as_ref().zip(ours.as_ref()).is_some_and(|(named, ours)| named != ours)
+        };
         if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol)
         {
             return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);

@@ -299,8 +299,9 @@ fn a_full_group_takes_no_more() {
     let newcomer = w.send_join(join("g", &told.member_id));
     let late = w.ask_join(join("g", &ids[1]));
     assert_eq!((late.error_code, &*late.member_id), (ErrorCode::GROUP_MAX_SIZE_REACHED, ""));
-    assert_eq!([w.joined(leader).generation, w.joined(newcomer).generation], [2, 2]);
     assert_eq!(w.beat("g", 1, &ids[1]), ErrorCode::UNKNOWN_MEMBER_ID);
+    w.until_answered(leader);
+    assert_eq!([w.joined(leader).generation, w.joined(newcomer).generation], [2, 2]);
 }
 
 /// A new member whose JoinGroup waits may be dead: it is dropped after five minutes although it waits for us.

@@ -183,6 +183,7 @@ fn a_loaded_group_that_is_too_large_rebalances() {
     let second = w.send_join(join("g", &ids[1]));
     let late = w.ask_join(join("g", &ids[2]));
     assert_eq!(late.error_code, ErrorCode::GROUP_MAX_SIZE_REACHED);
+    w.until_answered(first);
     assert_eq!([w.joined(first).generation, w.joined(second).generation], [2, 2]);
 }
 

@@ -111,9 +111,9 @@ impl Simulation {
         };
         let client = |index: u64| Client {
             group: GROUPS[(index % 2) as usize],
-            instance_id: (index % 3 == 0).then(|| format!("static{}", index / 6).into()),
+            instance_id: index.is_multiple_of(3).then(|| format!("static{}", index / 6).into()),
             version: [3, 5, 9][(index % 5 % 3) as usize],
-            protocols: protocols(if index % 4 == 0 { &["range", "sticky"] } else { &["sticky", "range"] }),
+            protocols: protocols(if index.is_multiple_of(4) { &["range", "sticky"] } else { &["sticky", "range"] }),
             member_id: "".into(),
             generation: -1,
             assignment: Bytes::new(),
