@@ -34,15 +34,27 @@ impl NodeHandler {
 impl RequestHandler for NodeHandler {
     async fn handle(&self, connection: &ConnectionContext, frame: Frame) -> Outcome {
         let Some(node) = self.node.get() else { return Outcome::Close };
-        match requests::handle(node.clone(), connection.peer.ip(), frame.into_bytes()).await {
+        let frame = frame.into_bytes();
+        let close = |reason: String| {
+            tracing::info!(peer = %connection.peer, reason, "connection closed");
+            Outcome::Close
+        };
+        let _memory = match requests::memory_needed(&frame) {
+            Ok(0) => None,
+            Ok(bytes) => {
+                match tokio::time::timeout(requests::MEMORY_WAIT, connection.budget.reserve(bytes)).await {
+                    Ok(charge) => Some(charge),
+                    Err(_) => return close("no memory for a large request".to_owned()),
+                }
+            }
+            Err(reason) => return close(reason),
+        };
+        match requests::handle(node.clone(), connection.peer.ip(), frame).await {
             Answer::Send { mut encoder, files } => {
                 Outcome::Respond(Response::from_encoder(&mut encoder, |token, len| piece(&files, token, len)))
             }
             Answer::Nothing => Outcome::Silent,
-            Answer::Close(reason) => {
-                tracing::info!(peer = %connection.peer, reason, "connection closed");
-                Outcome::Close
-            }
+            Answer::Close(reason) => close(reason),
         }
     }
 }

@@ -105,12 +105,19 @@ pub async fn create(
     let twice = repeated(wanted.iter().map(|topic| &topic.name));
     let mut outcomes = Vec::with_capacity(wanted.len());
     let mut commands = Vec::new();
+    let mut partitions = 0;
     for (i, topic) in wanted.iter().enumerate() {
+        let count = match topic.assignments.len() {
+            0 => topic.partitions.unwrap_or(node.default_partitions).max(0) as usize,
+            assigned => assigned,
+        };
+        partitions += count.min(PARTITIONS_MAX as usize);
         let planned = if twice.contains(&topic.name) {
-            Err(Refused::new(
-                ErrorCode::INVALID_REQUEST,
-                format!("topic '{}' stands twice in the request", topic.name),
-            ))
+            let message = format!("topic '{}' stands twice in the request", topic.name);
+            Err(Refused::new(ErrorCode::INVALID_REQUEST, message))
+        } else if partitions > PARTITIONS_MAX as usize {
+            let message = format!("at most {PARTITIONS_MAX} partitions are created by one request");
+            Err(Refused::new(ErrorCode::POLICY_VIOLATION, message))
         } else {
             plan(node, topic)
         };

@@ -139,6 +139,11 @@ impl<'a> Decoder<'a> {
         Decoder { input, rest: input, version, flexible, field: "", heap_budget }
     }
 
+    /// Lets structs take at most so many bytes.
+    pub fn limit_heap(&mut self, bytes: usize) {
+        self.heap_budget = self.heap_budget.min(bytes);
+    }
+
     /// The version being read.
     pub fn version(&self) -> i16 {
         self.version

@@ -29,9 +29,27 @@ pub fn decode_prefix<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) 
     read(body, version).map(|(message, _)| message)
 }
 
+/// As [`decode_prefix`], with at most `heap_bytes` of structs.
+pub fn decode_prefix_within<'a, M: Message + Decode<'a>>(
+    body: &'a [u8],
+    version: i16,
+    heap_bytes: usize,
+) -> Result<M, DecodeError> {
+    read_within(body, version, heap_bytes).map(|(message, _)| message)
+}
+
 fn read<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) -> Result<(M, Decoder<'a>), DecodeError> {
+    read_within(body, version, usize::MAX)
+}
+
+fn read_within<'a, M: Message + Decode<'a>>(
+    body: &'a [u8],
+    version: i16,
+    heap_bytes: usize,
+) -> Result<(M, Decoder<'a>), DecodeError> {
     let schema = M::SCHEMA;
     let mut decoder = Decoder::new(body, version, schema.flexible.contains(version));
+    decoder.limit_heap(heap_bytes);
     decoder.at(schema.name);
     if !schema.versions.contains(version) {
         let (first, last) = (schema.versions.first, schema.versions.last);

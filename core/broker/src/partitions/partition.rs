@@ -4,7 +4,7 @@
 //! proposal runs outside of it and comes back through [`Partition::step`]. Nothing is half-changed across an await.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use buslane_log::Segment;
@@ -21,6 +21,9 @@ use crate::topic_config::TopicConfig;
 
 /// How long a clean stop waits for a partition that cannot be sealed.
 const STEP_DOWN_MAX: Duration = Duration::from_secs(20);
+
+/// Waiting fetches that are not worth a sweep.
+const FETCHES_KEPT: usize = 16;
 
 /// Bytes of batches that may wait for a segment to be opened or sealed, for each partition. Beyond it a batch is
 /// refused with a retriable error.
@@ -109,7 +112,10 @@ pub(super) struct Inner {
     waiting: VecDeque<WaitingBatch>,
     waiting_bytes: usize,
     acks: PendingAcks,
-    fetches: Vec<Arc<FetchWait>>,
+    /// Fetches that wait for bytes; those that have ended are dead.
+    fetches: Vec<Weak<FetchWait>>,
+    /// How many may be there before the dead ones are swept out.
+    fetches_swept_at: usize,
     /// Appended and not committed: end offset and bytes of each batch.
     uncommitted: VecDeque<(i64, u64)>,
     pub(super) config: Arc<TopicConfig>,
@@ -158,6 +164,7 @@ impl Partition {
                 waiting_bytes: 0,
                 acks: PendingAcks::default(),
                 fetches: Vec::new(),
+                fetches_swept_at: 0,
                 uncommitted: VecDeque::new(),
                 config,
                 log_start_offset: 0,
@@ -214,7 +221,7 @@ impl Partition {
         inner.waiting_bytes = 0;
         inner.acks.clear();
         inner.uncommitted.clear();
-        for fetch in inner.fetches.drain(..) {
+        for fetch in inner.fetches.drain(..).filter_map(|fetch| fetch.upgrade()) {
             fetch.wake();
         }
     }
@@ -233,7 +240,7 @@ impl Partition {
     pub fn set_log_start_offset(&self, log_start_offset: i64) {
         let mut inner = self.inner.lock();
         inner.log_start_offset = inner.log_start_offset.max(log_start_offset);
-        for fetch in inner.fetches.drain(..) {
+        for fetch in inner.fetches.drain(..).filter_map(|fetch| fetch.upgrade()) {
             fetch.wake();
         }
     }
@@ -475,9 +482,12 @@ impl Partition {
     /// Registers a fetch to be told of commits from now on. The caller looks once more afterwards.
     pub fn wait_for_bytes(&self, wait: &Arc<FetchWait>) {
         let mut inner = self.inner.lock();
-        // Fetches that ended are swept here, so that an idle partition with busy consumers stays small.
-        inner.fetches.retain(|w| Arc::strong_count(w) > 1);
-        inner.fetches.push(wait.clone());
+        // Now and then the ended ones are swept out, so that an idle partition with busy consumers stays small.
+        if inner.fetches.len() >= inner.fetches_swept_at {
+            inner.fetches.retain(|wait| wait.strong_count() > 0);
+            inner.fetches_swept_at = 2 * inner.fetches.len() + FETCHES_KEPT;
+        }
+        inner.fetches.push(Arc::downgrade(wait));
     }
 
     /// Takes the partition offline on this store until the next start: every request for it is answered with
@@ -546,6 +556,6 @@ fn on_committed(inner: &mut Inner, committed_offset: i64) {
     let first_confirmed = inner.owner.as_ref().map_or(committed_offset, Owner::first_confirmed_offset);
     inner.acks.confirm(first_confirmed, committed_offset);
     if bytes > 0 {
-        inner.fetches.retain(|wait| !wait.add(bytes));
+        inner.fetches.retain(|wait| wait.upgrade().is_some_and(|wait| !wait.add(bytes)));
     }
 }

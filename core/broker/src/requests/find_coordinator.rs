@@ -4,6 +4,7 @@
 //! Transactions are not served yet: a transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every client
 //! reports at once instead of trying for ever. The message says what is really the matter.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
@@ -20,7 +21,10 @@ const TRANSACTION: i8 = 1;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: FindCoordinatorRequest<'_> = decode(body, context.version)?;
-    let keys = if context.version < 4 { vec![request.key] } else { request.coordinator_keys };
+    // Each key once, as in Kafka: a small request has no huge answer.
+    let mut seen = HashSet::new();
+    let mut keys = if context.version < 4 { vec![request.key] } else { request.coordinator_keys };
+    keys.retain(|key| seen.insert(*key));
     let topic = match request.key_type {
         GROUP => Some(offsets_topic(node).await),
         _ => None,

@@ -4,6 +4,7 @@
 //! -1 latest (the high watermark), -2 and -4 earliest, -3 the record with the greatest timestamp (KIP-734), -5 the last
 //! tiered offset (there is none: -1), -6 the first not tiered (KIP-1023: the earliest).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
@@ -33,8 +34,9 @@ pub async fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result
     for wanted in &request.topics {
         let topic = table.named(wanted.name);
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
-        for (i, asked) in wanted.partitions.iter().enumerate() {
-            let twice = wanted.partitions[..i].iter().any(|p| p.partition_index == asked.partition_index);
+        let mut seen = HashSet::new();
+        for asked in &wanted.partitions {
+            let twice = !seen.insert(asked.partition_index);
             let partition = topic.and_then(|t| t.partition(asked.partition_index));
             partitions.push(match partition {
                 _ if twice => failed(asked, ErrorCode::INVALID_REQUEST),

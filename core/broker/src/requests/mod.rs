@@ -35,9 +35,10 @@ mod sync_group;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use buslane_log::ReadSlice;
-use buslane_wire::frame::{RequestHeader, encode_response};
+use buslane_wire::frame::{RequestHeader, RequestPrefix, encode_response};
 use buslane_wire::{ApiKey, DecodeError, Encoder, Message, Request};
 use bytes::Bytes;
 
@@ -145,6 +146,38 @@ fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
     version: i16,
 ) -> Result<R, Unanswerable> {
     Ok(buslane_wire::decode_prefix::<R>(body, version)?)
+}
+
+/// Requests of at most so many bytes are read and answered without asking for memory first.
+const SMALL_REQUEST: usize = 2 << 10;
+
+/// How long a large request may wait for memory.
+pub const MEMORY_WAIT: Duration = Duration::from_secs(30);
+
+/// What a request may take in memory besides its own bytes, while it is read and answered: many small things in a request
+/// become structs, and each is told something. Records are neither (produce requests have little else, and their structs are
+/// bounded by [`produce`] itself).
+///
+/// # Errors
+/// A request that is longer than any of its kind needs to be.
+pub fn memory_needed(frame: &[u8]) -> Result<usize, String> {
+    let Ok(prefix) = RequestPrefix::peek(frame) else { return Ok(0) };
+    let (longest, factor) =
+        match SERVED.iter().find(|served| served.key as i16 == prefix.api_key).map(|s| s.key) {
+            None | Some(ApiKey::Produce) => return Ok(0),
+            // Waits with its structs in memory, which are a few times its length.
+            Some(ApiKey::Fetch) => (4 << 20, 8),
+            // Subscriptions and assignments of whole groups.
+            Some(ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::OffsetCommit) => (16 << 20, 8),
+            Some(_) => (4 << 20, 64),
+        };
+    match frame.len() {
+        len if len > longest => {
+            Err(format!("a request of {len} bytes; requests of its kind have at most {longest}"))
+        }
+        len if len > SMALL_REQUEST => Ok(len * factor),
+        _ => Ok(0),
+    }
 }
 
 /// Answers one request frame (without its size).

@@ -8,19 +8,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use buslane_wire::ErrorCode;
 use buslane_wire::batch::Accepted;
 use buslane_wire::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse,
     ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
+use buslane_wire::{ErrorCode, decode_prefix_within};
 use bytes::Bytes;
 
-use super::{Answer, RequestContext, Unanswerable, decode, errors};
+use super::{Answer, RequestContext, Unanswerable, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
 use crate::topics::is_internal;
 use crate::validate::{self, Invalid};
+
+/// Bytes of structs that a request may have for each of its bytes, and besides.
+const HEAP_PER_BYTE: usize = 2;
+const HEAP_SMALL: usize = 16 << 10;
 
 /// What became of one partition's batch.
 enum Outcome {
@@ -45,7 +49,9 @@ pub async fn handle(
     body: &[u8],
     frame: &Bytes,
 ) -> Result<Answer, Unanswerable> {
-    let request: ProduceRequest<'_> = decode(body, context.version)?;
+    // Each partition has a batch, whose header alone is as long as the structs that come of it.
+    let heap_bytes = HEAP_PER_BYTE * body.len() + HEAP_SMALL;
+    let request: ProduceRequest<'_> = decode_prefix_within(body, context.version, heap_bytes)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::One),
