@@ -146,7 +146,7 @@ impl ConsumerGroup {
         let subscribed = self.update_member(now_ms, member_id, metadata, topics, facts);
         let matched = self.refresh_regexes(now_ms, topics, config, facts);
         let assignor_changed = self.subscriptions.preferred_assignor(&config.assignors) != assignor_before;
-        self.update_epoch(subscribed || matched || assignor_changed, topics, facts);
+        self.update_epoch(subscribed || matched || assignor_changed, topics, config, facts);
         self.update_target(now_ms, topics, config, facts);
         self.reconcile_member(now_ms, member_id, Some(&owned), topics, facts);
 
@@ -208,10 +208,11 @@ impl ConsumerGroup {
         sender: ClassicSender<'_>,
         generation_id: i32,
         topics: &dyn TopicsView,
+        config: &ConsumerGroupConfig,
         facts: &mut Vec<Fact>,
     ) -> Result<ClassicHeartbeatReply, GroupError> {
         self.classic_member_at(sender, generation_id)?;
-        self.update_epoch(false, topics, facts);
+        self.update_epoch(false, topics, config, facts);
         let (member_id, member, classic) = self.classic_member_at(sender, generation_id)?;
         let must_rejoin = member.current.member_epoch < self.durable.epoch
             || match member.current.state {
@@ -249,7 +250,7 @@ impl ConsumerGroup {
             })
             .collect();
         let gone: Vec<String> = found.iter().flatten().cloned().collect();
-        self.remove_members(&gone, topics, facts);
+        self.remove_members(&gone, topics, config, facts);
         self.update_target(now_ms, topics, config, facts);
         found.into_iter().map(|found| found.map(drop)).collect()
     }

@@ -180,7 +180,7 @@ impl ConsumerGroup {
         };
         let matched = self.refresh_regexes(now_ms, topics, config, facts);
         let assignor_changed = self.subscriptions.preferred_assignor(&config.assignors) != assignor_before;
-        self.update_epoch(subscribed || matched || assignor_changed, topics, facts);
+        self.update_epoch(subscribed || matched || assignor_changed, topics, config, facts);
         self.update_target(now_ms, topics, config, facts);
         let changed = self.reconcile_member(now_ms, member_id, request.owned.as_ref(), topics, facts);
         self.timers.set(member_id, Deadline::Session, now_ms + i64::from(config.session_timeout_ms));
@@ -402,14 +402,22 @@ impl ConsumerGroup {
     }
 
     /// Raises the group's epoch when a new target is needed: somebody wants other topics, or the topics are others.
-    pub(super) fn update_epoch(&mut self, bump: bool, topics: &dyn TopicsView, facts: &mut Vec<Fact>) {
-        let first = self.durable.epoch == 0;
-        if !(bump || first || self.compared_with != Some(topics.version())) {
+    pub(super) fn update_epoch(
+        &mut self,
+        bump: bool,
+        topics: &dyn TopicsView,
+        config: &ConsumerGroupConfig,
+        facts: &mut Vec<Fact>,
+    ) {
+        let bump = bump || self.durable.epoch == 0;
+        if !bump && self.compared_with == Some(topics.version()) {
             return;
         }
         let hash = metadata_hash(self.subscribed_topics(), topics);
+        let just_loaded = self.compared_with.is_none();
         self.compared_with = Some(topics.version());
-        if bump || first || hash != self.durable.metadata_hash {
+        if bump || hash != self.durable.metadata_hash || (just_loaded && self.target_is_wrong(topics, config))
+        {
             self.emit(Fact::GroupEpoch { epoch: self.durable.epoch + 1, metadata_hash: hash }, facts);
         }
     }
@@ -506,7 +514,7 @@ impl ConsumerGroup {
             self.timers.clear(member_id, Deadline::Revocation);
             self.emit(Fact::CurrentAssignment { member_id: member_id.to_string(), current }, facts);
         } else {
-            self.remove_members(&[member_id.to_string()], topics, facts);
+            self.remove_members(&[member_id.to_string()], topics, config, facts);
             self.update_target(now_ms, topics, config, facts);
         }
         Ok(HeartbeatReply {
@@ -518,7 +526,13 @@ impl ConsumerGroup {
     }
 
     /// Takes members out and raises the group's epoch, once for all of them.
-    pub(super) fn remove_members(&mut self, gone: &[String], topics: &dyn TopicsView, facts: &mut Vec<Fact>) {
+    pub(super) fn remove_members(
+        &mut self,
+        gone: &[String],
+        topics: &dyn TopicsView,
+        config: &ConsumerGroupConfig,
+        facts: &mut Vec<Fact>,
+    ) {
         let gone: BTreeSet<&String> =
             gone.iter().filter(|member_id| self.durable.members.contains_key(*member_id)).collect();
         if gone.is_empty() {
@@ -528,7 +542,7 @@ impl ConsumerGroup {
             self.emit_removal(member_id, facts);
         }
         self.drop_unused_regexes(facts);
-        self.update_epoch(true, topics, facts);
+        self.update_epoch(true, topics, config, facts);
         if self.durable.members.is_empty() {
             // A group without members has nothing to compute (KAFKA-20442), and the next one to join need not wait.
             self.emit(Fact::TargetEpoch { epoch: self.durable.epoch, computed_at_ms: 0 }, facts);

@@ -39,6 +39,20 @@ impl ConsumerGroup {
         self.emit(Fact::TargetEpoch { epoch: self.durable.epoch, computed_at_ms: now_ms }, facts);
     }
 
+    /// True when the target of this epoch is not what would be computed now. It is asked once after a load: when the last
+    /// facts before a crash reached the log in part, the reason for a new target may have, and the new epoch not. (A group
+    /// that is whole keeps its target: an assignor moves nothing when nothing has changed.)
+    pub(super) fn target_is_wrong(&self, topics: &dyn TopicsView, config: &ConsumerGroupConfig) -> bool {
+        let at_target = self.durable.epoch == self.durable.target_epoch;
+        at_target
+            && self.compute_target(topics, config).iter().any(|(member_id, partitions)| {
+                self.durable
+                    .target
+                    .get(member_id)
+                    .map_or(!partitions.is_empty(), |target| target != partitions)
+            })
+    }
+
     /// The targets that differ from those that stand.
     fn compute_target(
         &self,

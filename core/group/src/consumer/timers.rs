@@ -134,7 +134,7 @@ impl ConsumerGroup {
     ) -> Vec<Expired> {
         let expired = self.timers.expired(now_ms);
         let gone: Vec<String> = expired.iter().map(|(member_id, _)| member_id.clone()).collect();
-        self.remove_members(&gone, topics, facts);
+        self.remove_members(&gone, topics, config, facts);
         self.update_target(now_ms, topics, config, facts);
         expired.into_iter().map(|(member_id, missed)| Expired { member_id, missed }).collect()
     }

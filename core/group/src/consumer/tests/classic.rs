@@ -57,7 +57,14 @@ impl Bench {
 
     fn beat(&mut self, id: &str, generation: i32) -> Result<ClassicHeartbeatReply, GroupError> {
         let sender = ClassicSender { member_id: id, instance_id: None };
-        self.group.classic_heartbeat(self.now_ms, sender, generation, &self.topics, &mut self.facts)
+        self.group.classic_heartbeat(
+            self.now_ms,
+            sender,
+            generation,
+            &self.topics,
+            &self.config,
+            &mut self.facts,
+        )
     }
 
     fn heartbeat(&mut self, request: Heartbeat) -> Result<HeartbeatReply, GroupError> {

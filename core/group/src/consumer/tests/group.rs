@@ -526,6 +526,24 @@ fn commits_need_the_members_epoch_or_a_partition_held_since() {
 }
 
 #[test]
+fn a_subscription_that_reached_the_log_without_its_epoch_is_noticed() {
+    let mut bench = Bench::new(&[("t", 2), ("u", 4)]);
+    bench.send(join("a", &["t"])).unwrap();
+    bench.send(join("b", &["t", "u"])).unwrap();
+    // The coordinator goes down after the first of the facts by which `a` subscribes to `u`, too.
+    let mut metadata = bench.member("a").metadata.clone();
+    metadata.subscribed_topic_names.insert("u".into());
+    bench.shadow.replay(Fact::MemberMetadata { member_id: "a".into(), metadata });
+    bench.reload();
+    let epoch = bench.group.epoch();
+    bench.send(beat("b", 2)).unwrap();
+    assert_eq!(bench.group.epoch(), epoch + 1);
+    bench.reload();
+    bench.send(beat("b", 2)).unwrap();
+    assert_eq!(bench.group.epoch(), epoch + 1, "a group that is whole keeps its epoch");
+}
+
+#[test]
 fn a_log_with_holes_can_be_replayed() {
     // The member's later record replaced the one by which it gave the partition up.
     let mut group = ConsumerGroup::new("g");

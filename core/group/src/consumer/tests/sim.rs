@@ -303,8 +303,8 @@ impl Sim {
                 Err(error) => self.classic_error(index, error),
             }
         } else {
-            let result = self.serve(|group, now, topics, _, facts| {
-                group.classic_heartbeat(now, sender, client.epoch, topics, facts)
+            let result = self.serve(|group, now, topics, config, facts| {
+                group.classic_heartbeat(now, sender, client.epoch, topics, config, facts)
             });
             if self.lost(index) {
                 self.clients[index].unsure = true;
@@ -505,7 +505,7 @@ impl Sim {
             15 => {
                 let client = &mut self.clients[index];
                 let settled = client.told.is_none() && !client.unsure && client.epoch > 0;
-                client.stuck = client.speaks == Speaks::Consumer && settled;
+                client.stuck |= client.speaks == Speaks::Consumer && settled;
             }
             16..=45 => {
                 let client = &mut self.clients[index];
