@@ -152,7 +152,7 @@ fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
 const SMALL_REQUEST: usize = 2 << 10;
 
 /// How long a large request may wait for memory.
-pub const MEMORY_WAIT: Duration = Duration::from_secs(30);
+pub const MEMORY_WAIT: Duration = Duration::from_secs(10);
 
 /// What a request may take in memory besides its own bytes, while it is read and answered: many small things in a request
 /// become structs, and each is told something. Records are neither (produce requests have little else, and their structs are
