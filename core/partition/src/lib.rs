@@ -15,7 +15,10 @@ mod writer;
 
 pub use action::{Action, Loss, OpenSegment, Proposal, SealReason};
 pub use owner::{Admission, Owner, Phase, Place, ProposalOutcome, Refusal, SealedCopy, Settings, StoreFault};
-pub use producers::{DecodeError, ProducerTable, SequenceCheck, SequenceError};
+pub use producers::{
+    DecodeError, LoadedProducers, ProducerHistory, ProducerTable, SequenceCheck, SequenceError,
+    load_producers,
+};
 pub use recovery::{Report, Verdict, judge};
 pub use view::{ChainView, OpenView};
 pub use writer::SegmentWriter;

@@ -3,11 +3,14 @@
 //! Source: KIP-98 (idempotent producer), KIP-360 (unknown producers may start anywhere), and the behaviour of Kafka
 //! 4.x: five batches remembered a producer, a repeated one answered with its first offset, any other sequence refused.
 
+mod load;
+
 use std::collections::BTreeMap;
 
 use buslane_wire::batch::BatchHeader;
 
 use crate::Millis;
+pub use load::{LoadedProducers, ProducerHistory, load_producers};
 
 /// Batches remembered for each producer: the most that a client may have in flight with idempotence on.
 const REMEMBERED: usize = 5;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use buslane_log::{CreateError, RecoverError, Segment, SegmentSpec};
 use buslane_meta::{Command, Event, OpenSegment as MetaOpen, ProposeError};
 use buslane_partition::{
-    Action, Millis, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy, StoreFault,
+    Action, Millis, ProducerHistory, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy, StoreFault,
+    load_producers,
 };
+use buslane_wire::batch::BatchHeader;
 use buslane_wire::ids::{LeaderEpoch, SegmentId};
 
 use super::chain_view;
@@ -131,8 +133,7 @@ impl Partition {
         }
     }
 
-    /// The producers as of `end_offset`: the newest checkpoint, and the headers after it. With no segment given, from
-    /// the chain's last sealed one.
+    /// The producers as of `end_offset`: of the segment given, else of the chain's sealed ones.
     fn load_producers(
         self: &Arc<Self>,
         segment: Option<SegmentId>,
@@ -140,25 +141,30 @@ impl Partition {
     ) -> Result<(ProducerTable, Millis), StoreFault> {
         let image = self.context.consensus.image();
         let chain = image.partition(self.id).map(|p| p.chain.clone()).unwrap_or_default();
-        let last = match segment {
-            Some(id) => chain.iter().find(|s| s.id == id),
-            None => chain.iter().rfind(|s| s.end_offset().is_some_and(|end| end <= end_offset)),
-        };
-        let Some(last) = last else { return Ok((ProducerTable::default(), Millis::MIN)) };
-        let loaded = match segment {
-            Some(_) => {
-                let copy = self.context.store.get(&self.segment_ref(last.id));
-                copy.ok_or_else(|| format!("segment {} was recovered and is gone", last.id))
+        let mut sealed = chain.iter().rev().filter_map(|s| Some((s, s.end_offset()?)));
+        let mut open = segment;
+        let older = || -> Result<_, String> {
+            if let Some(id) = open.take() {
+                let copy = self.context.store.get(&self.segment_ref(id));
+                let copy = copy.ok_or_else(|| format!("segment {id} was recovered and is gone"))?;
+                return Ok(Some((History(copy), end_offset)));
             }
-            None => self.load_sealed(last).map_err(|e| e.to_string()),
+            let Some((segment, end)) = sealed.find(|(_, end)| *end <= end_offset) else { return Ok(None) };
+            let copy = self.load_sealed(segment).map_err(|e| e.to_string())?;
+            Ok(Some((History(copy), end)))
         };
-        let result = loaded.and_then(|copy| {
-            replay_producers(&copy, end_offset, self.context.clock.now_ms()).map_err(|e| e.to_string())
-        });
-        result.map_err(|error| {
-            self.take_offline(error);
-            StoreFault::Lost
-        })
+        match load_producers(self.context.clock.now_ms(), older) {
+            Ok(loaded) => {
+                if loaded.unreadable > 0 {
+                    tracing::warn!(partition = ?self, checkpoints = loaded.unreadable, "producer checkpoints are not readable; older ones and the batches say the same");
+                }
+                Ok((loaded.table, loaded.newest_ms.unwrap_or(Millis::MIN)))
+            }
+            Err(error) => {
+                self.take_offline(error);
+                Err(StoreFault::Lost)
+            }
+        }
     }
 
     fn create_copy(self: &Arc<Self>, spec: SegmentSpec, producers: &[u8]) -> Result<(), StoreFault> {
@@ -300,26 +306,21 @@ impl Partition {
     }
 }
 
-/// The newest readable checkpoint at or below `end_offset`, and every header after it.
-fn replay_producers(
-    copy: &Arc<Segment>,
-    end_offset: i64,
-    now_ms: Millis,
-) -> anyhow::Result<(ProducerTable, Millis)> {
-    let (mut from, mut table) = (copy.base_offset(), ProducerTable::default());
-    if let Some((at, payload)) = copy.producers_at(end_offset)? {
-        match ProducerTable::decode(&payload) {
-            Ok(decoded) => (from, table) = (at, decoded),
-            Err(error) => {
-                tracing::warn!(segment = %copy.reference(), %error, "producer checkpoint is not readable")
-            }
-        }
+/// A copy's checkpoints and headers.
+struct History(Arc<Segment>);
+
+impl ProducerHistory for History {
+    type Error = String;
+
+    fn base_offset(&self) -> i64 {
+        self.0.base_offset()
     }
-    let mut newest = Millis::MIN;
-    copy.for_each_header(from, end_offset, |header| {
-        // Remembered a little longer than without the restart: the safe side.
-        table.record(now_ms, header);
-        newest = newest.max(header.max_timestamp);
-    })?;
-    Ok((table, newest))
+
+    fn checkpoint(&self, end_offset: i64) -> Result<Option<(i64, Vec<u8>)>, String> {
+        self.0.producers_at(end_offset).map_err(|error| error.to_string())
+    }
+
+    fn headers(&self, from: i64, below: i64, each: &mut dyn FnMut(&BatchHeader)) -> Result<(), String> {
+        self.0.for_each_header(from, below, each).map_err(|error| error.to_string())
+    }
 }

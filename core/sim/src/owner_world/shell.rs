@@ -8,8 +8,8 @@ use buslane_log::{
 };
 use buslane_meta::{Command, Event, OpenSegment as MetaOpen, SegmentStatus};
 use buslane_partition::{
-    Action, Admission, Owner, Phase, ProducerTable, Proposal, ProposalOutcome, Refusal, Report, SealedCopy,
-    StoreFault,
+    Action, Admission, Owner, Phase, ProducerHistory, ProducerTable, Proposal, ProposalOutcome, Refusal,
+    Report, SealedCopy, StoreFault, load_producers,
 };
 use buslane_wire::batch::{BatchHeader, StampedBatch};
 use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, SegmentRef, TopicPartition};
@@ -19,6 +19,37 @@ use super::ledger::Acknowledged;
 use super::producer::Sent;
 use super::{Mistake, PARTITIONS, RunId, TOPIC, World};
 use crate::violation::{Violation, ensure, names};
+
+/// A copy's checkpoints and headers.
+struct History {
+    node: NodeId,
+    copy: Arc<Segment>,
+}
+
+/// Why producers are not known.
+enum HistoryEnd {
+    /// Nobody who is up has the copy.
+    Gone,
+    Unreadable(NodeId, String),
+    Violation(Violation),
+}
+
+impl ProducerHistory for History {
+    type Error = HistoryEnd;
+
+    fn base_offset(&self) -> i64 {
+        self.copy.base_offset()
+    }
+
+    fn checkpoint(&self, end_offset: i64) -> Result<Option<(i64, Vec<u8>)>, HistoryEnd> {
+        self.copy.producers_at(end_offset).map_err(|e| HistoryEnd::Unreadable(self.node, e.to_string()))
+    }
+
+    fn headers(&self, from: i64, below: i64, each: &mut dyn FnMut(&BatchHeader)) -> Result<(), HistoryEnd> {
+        let read = self.copy.for_each_header(from, below, each);
+        read.map_err(|e| HistoryEnd::Unreadable(self.node, e.to_string()))
+    }
+}
 
 /// A batch as it is read: its base offset, then the sequence of its first record and the number of its records.
 type StoredBatch = (i64, (i64, i32));
@@ -380,8 +411,6 @@ impl World {
         }
     }
 
-    /// The newest checkpoint at or below the end, and the headers after it. A copy that lost its first checkpoint in a power
-    /// cut has none: then the segments before it say the same.
     fn load_producers(
         &mut self,
         partition: TopicPartition,
@@ -390,51 +419,35 @@ impl World {
     ) -> Result<Result<(ProducerTable, i64), StoreFault>, Violation> {
         let image = self.nodes[0].image();
         let chain = &image.partition(partition).expect("the topic is never deleted").chain;
-        // Newest first: the copies to be read, and where each ends.
-        let mut copies = Vec::new();
-        if let Some((segment, node)) = from {
-            let reference = SegmentRef { partition, segment };
-            let copy = self.store(node).and_then(|store| store.get(&reference));
-            let Some(copy) = copy else { return Ok(Err(StoreFault::Lost)) };
-            copies.push((node, copy, end_offset));
-        }
-        let mut sealed = chain.iter().rev().filter(|s| s.end_offset().is_some());
-        let mut table = ProducerTable::default();
-        let mut at = loop {
-            if let Some((node, copy, end)) = copies.last() {
-                match copy.producers_at(*end) {
-                    Ok(Some((at, payload))) => {
-                        table = ProducerTable::decode(&payload).expect("it was encoded by an owner");
-                        break at;
-                    }
-                    Ok(None) => {}
-                    Err(error) => return self.lost(*node, "reading a checkpoint", error),
-                }
+        let mut sealed = chain.iter().rev().filter_map(|s| Some((s, s.end_offset()?)));
+        let (mut open, mut first) = (from, true);
+        let older = || -> Result<Option<(History, i64)>, HistoryEnd> {
+            if !std::mem::take(&mut first) && self.options.mistake == Some(Mistake::ForgetsThePredecessors) {
+                return Ok(None);
             }
-            let before = sealed.next().filter(|_| {
-                copies.is_empty() || self.options.mistake != Some(Mistake::ForgetsThePredecessors)
-            });
-            let Some(before) = before else { break 0 };
+            if let Some((segment, node)) = open.take() {
+                let reference = SegmentRef { partition, segment };
+                let copy = self.store(node).and_then(|store| store.get(&reference));
+                return Ok(Some((History { node, copy: copy.ok_or(HistoryEnd::Gone)? }, end_offset)));
+            }
+            let Some((before, end)) = sealed.next() else { return Ok(None) };
             let up = before.stores.iter().copied().find(|node| self.store(*node).is_some());
-            let Some(node) = up else { return Ok(Err(StoreFault::Lost)) };
+            let node = up.ok_or(HistoryEnd::Gone)?;
             let reference = SegmentRef { partition, segment: before.id };
-            let Some(copy) = self.load_sealed(node, reference, before.base_offset, &before.status)? else {
-                return Ok(Err(StoreFault::Lost));
-            };
-            copies.push((node, copy, before.end_offset().expect("it is sealed")));
+            let copy = self
+                .load_sealed(node, reference, before.base_offset, &before.status)
+                .map_err(HistoryEnd::Violation)?;
+            Ok(Some((History { node, copy: copy.ok_or(HistoryEnd::Gone)? }, end)))
         };
-        let (now_ms, mut newest) = (self.now_ms, i64::MIN);
-        for (node, copy, end) in copies.iter().rev() {
-            let each = |header: &BatchHeader| {
-                table.record(now_ms, header);
-                newest = newest.max(now_ms);
-            };
-            if let Err(error) = copy.for_each_header(at.max(copy.base_offset()), *end, each) {
-                return self.lost(*node, "reading the headers", error);
+        match load_producers(self.now_ms, older) {
+            Ok(loaded) => {
+                assert_eq!(loaded.unreadable, 0, "checkpoints were encoded by an owner");
+                Ok(Ok((loaded.table, loaded.newest_ms.map_or(i64::MIN, |_| self.now_ms))))
             }
-            at = *end;
+            Err(HistoryEnd::Gone) => Ok(Err(StoreFault::Lost)),
+            Err(HistoryEnd::Violation(violation)) => Err(violation),
+            Err(HistoryEnd::Unreadable(node, error)) => self.lost(node, "reading producers", error),
         }
-        Ok(Ok((table, newest)))
     }
 
     pub(super) fn load_sealed(
