@@ -106,6 +106,8 @@ pub struct Owner {
     producers: ProducerTable,
     /// End of the sealed chain.
     sealed_end_offset: i64,
+    /// As of the start of this run.
+    log_start_offset: i64,
     committed_offset: i64,
     /// The proposal in flight, repeated verbatim when its answer is lost.
     proposal: Option<Proposal>,
@@ -179,6 +181,7 @@ impl Owner {
             opened: 0,
             producers: ProducerTable::default(),
             sealed_end_offset: end_offset,
+            log_start_offset: chain.log_start_offset,
             committed_offset: end_offset,
             proposal: None,
             refuse_until: Millis::MIN,
@@ -278,8 +281,10 @@ impl Owner {
         }
         let State::Appending(writer) = &self.state else { unreachable!("the other states returned") };
         let have = writer.surviving().count();
-        if acks_all && have < self.settings.min_insync && !writer.is_degraded() {
-            return Err(Refusal::NotEnoughReplicas { have, need: self.settings.min_insync });
+        // Never more than there can be, as in Kafka: with one replica a setting of 2 refuses nothing.
+        let need = self.settings.min_insync.min(self.plan.len());
+        if acks_all && have < need && !writer.is_degraded() {
+            return Err(Refusal::NotEnoughReplicas { have, need });
         }
         if let SequenceCheck::Duplicate { base_offset, last_offset } =
             self.producers.check(now_ms, self.settings.producer_expiry_ms, header)?

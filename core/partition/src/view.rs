@@ -9,6 +9,9 @@ pub struct ChainView {
     pub epoch: LeaderEpoch,
     /// End of the last sealed segment, exclusive; the log start offset when there is none.
     pub sealed_end_offset: i64,
+    /// First offset that is not deleted. A power cut can leave less than that of the open segment: the chain then goes on
+    /// from here.
+    pub log_start_offset: i64,
     /// The open segment, if there is one; it starts at `sealed_end_offset`.
     pub open: Option<OpenView>,
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use buslane_log::{CreateError, RecoverError, Segment, SegmentSpec};
 use buslane_meta::{Command, Event, OpenSegment as MetaOpen, ProposeError};
 use buslane_partition::{
-    Action, Millis, ProducerHistory, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy, StoreFault,
-    load_producers,
+    Action, Millis, ProducerHistory, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy,
+    StoreFault, load_producers,
 };
 use buslane_wire::batch::BatchHeader;
 use buslane_wire::ids::{LeaderEpoch, SegmentId};
@@ -74,7 +74,6 @@ impl Partition {
                 self.context.runtime.spawn(async move {
                     let outcome = this.propose(&proposal, epoch).await;
                     this.step(epoch, |o, now, out| o.on_proposed(now, outcome, out));
-                    this.lock().restarts = 0;
                 });
             }
             Action::Committed(_) | Action::Ready | Action::SteppedDown | Action::Restart { .. } => {
@@ -104,7 +103,7 @@ impl Partition {
             Ok(results) if results.iter().all(Result::is_ok) => {}
             Ok(_) => return Err(StoreFault::Fenced),
             Err(error) => {
-                tracing::error!(partition = ?self, %error, "promise not written");
+                self.take_offline(format!("a promise cannot be written: {error}"));
                 return Err(StoreFault::Lost);
             }
         }
@@ -220,6 +219,14 @@ impl Partition {
         match result {
             Ok(results) => match results.into_iter().next() {
                 Some(Ok(event)) => {
+                    if let Proposal::Seal { loss: Some(loss), .. } = proposal {
+                        tracing::error!(
+                            partition = ?self,
+                            leader_epoch = loss.epoch.0,
+                            end_offset = loss.end_offset,
+                            "records may be lost: what was acknowledged from this offset on in this epoch is gone, if anything was"
+                        );
+                    }
                     if let Event::Dropped(dropped) = event {
                         self.context.remove_dropped(self.id, dropped);
                     }
@@ -283,18 +290,21 @@ impl Partition {
             loop {
                 let image = this.context.consensus.image();
                 let Some(partition) = image.partition(this.id) else { return };
-                if partition.epoch > epoch || partition.owner != Some(this.context.me) {
-                    // Somebody else gave it a new epoch meanwhile.
+                let running = this.lock().owner.as_ref().is_some_and(|owner| owner.epoch() > epoch);
+                if running || partition.owner != Some(this.context.me) {
                     return;
                 }
+                // An epoch above the old one may be ours, by a proposal whose answer was lost: no run has it, nor will.
                 let assign = Command::Assign {
                     partition: this.id,
                     expected_epoch: partition.epoch,
                     owner: this.context.me,
                 };
-                if let Ok(results) = this.context.consensus.propose(vec![assign]).await
-                    && results.first().is_some_and(Result::is_ok)
-                {
+                let assigned = this.context.consensus.propose(vec![assign]).await;
+                if matches!(assigned, Err(ProposeError::Stopped)) {
+                    return;
+                }
+                if assigned.is_ok_and(|results| results.first().is_some_and(Result::is_ok)) {
                     let image = this.context.consensus.image();
                     let Some(partition) = image.partition(this.id) else { return };
                     this.start(chain_view(partition), partition.plan.clone(), partition.log_start_offset);

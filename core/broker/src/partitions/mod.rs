@@ -133,6 +133,7 @@ pub(crate) fn chain_view(partition: &PartitionImage) -> ChainView {
     ChainView {
         epoch: partition.epoch,
         sealed_end_offset: partition.sealed_end_offset,
+        log_start_offset: partition.log_start_offset,
         open: partition.open_segment().map(|s| OpenView {
             segment: s.id,
             base_offset: s.base_offset,
@@ -145,5 +146,10 @@ pub(crate) fn chain_view(partition: &PartitionImage) -> ChainView {
 
 /// What an owner sees of a partition that was deleted: it is fenced.
 fn gone(epoch: LeaderEpoch) -> ChainView {
-    ChainView { epoch: LeaderEpoch(epoch.0.saturating_add(1)), sealed_end_offset: 0, open: None }
+    ChainView {
+        epoch: LeaderEpoch(epoch.0.saturating_add(1)),
+        sealed_end_offset: 0,
+        log_start_offset: 0,
+        open: None,
+    }
 }

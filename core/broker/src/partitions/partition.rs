@@ -309,6 +309,7 @@ impl Partition {
             return Some(Ticket::Done(Err(AppendRefused::Storage(text))));
         }
         owner.on_appended(now_ms, &header, out);
+        inner.restarts = 0;
         inner.uncommitted.push_back((header.next_offset(), header.total_len() as u64));
         match segment.durability() {
             Durability::Replicated => {
@@ -448,11 +449,8 @@ impl Partition {
     fn drain_waiting(self: &Arc<Self>, inner: &mut MutexGuard<'_, Inner>, out: &mut Vec<Action>) {
         self.refresh_open(inner);
         while let Some(front) = inner.waiting.pop_front() {
-            if front.reply.is_closed() {
-                // The request timed out. Its batch was never placed, so nothing is lost by dropping it.
-                inner.waiting_bytes -= front.batch.bytes.len();
-                continue;
-            }
+            // Whether or not somebody still waits for the answer: a batch that was dropped here could be missing between
+            // others of its producer.
             match self.offer(inner, &front.batch, front.acks, out) {
                 Some(ticket) => {
                     inner.waiting_bytes -= front.batch.bytes.len();

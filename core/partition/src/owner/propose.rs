@@ -21,7 +21,7 @@ impl Owner {
             assert!(view.epoch > self.epoch, "epoch {} fell to {}", self.epoch, view.epoch);
             return self.fence();
         }
-        if happened(&proposal, &view) {
+        if happened(&proposal, &view, self.log_start_offset) {
             return self.on_committed(now_ms, &proposal, out);
         }
         if refused {
@@ -42,9 +42,9 @@ impl Owner {
                     "sealed at {end_offset}, below the committed {}",
                     self.committed_offset
                 );
-                self.sealed_end_offset = *end_offset;
-                self.committed_offset = *end_offset;
-                out.push(Action::Committed(*end_offset));
+                self.sealed_end_offset = self.chain_end(*end_offset);
+                self.committed_offset = self.sealed_end_offset;
+                out.push(Action::Committed(self.committed_offset));
                 if let Some(open) = next {
                     self.state = State::Appending(self.opened_writer(now_ms, open));
                 }
@@ -55,13 +55,13 @@ impl Owner {
     }
 }
 
-/// Whether the image shows a proposal's effect.
-fn happened(proposal: &Proposal, view: &ChainView) -> bool {
+/// Whether the image shows the effect of a proposal that was made with this log start.
+fn happened(proposal: &Proposal, view: &ChainView, log_start_offset: i64) -> bool {
     let open = view.open.as_ref().map(|o| o.segment);
     match proposal {
         Proposal::Open(o) => open == Some(o.segment),
         Proposal::Seal { segment, end_offset, next, .. } => {
-            view.sealed_end_offset == *end_offset
+            view.sealed_end_offset == (*end_offset).max(log_start_offset)
                 && open != Some(*segment)
                 && open == next.as_ref().map(|n| n.segment)
         }

@@ -44,7 +44,7 @@ impl Owner {
             });
         }
         if with_next {
-            sealing.next = self.next_segment(sealing.end_offset, producers, out);
+            sealing.next = self.next_segment(self.chain_end(sealing.end_offset), producers, out);
         }
         self.state = State::Sealing(sealing);
         self.propose_seal(out);
@@ -164,6 +164,11 @@ impl Owner {
         self.propose_seal(out);
     }
 
+    /// Where the chain ends after a seal at `end_offset`: metadata never lets it end below the log start.
+    pub(super) fn chain_end(&self, end_offset: i64) -> i64 {
+        end_offset.max(self.log_start_offset)
+    }
+
     /// Proposes the seal once every copy that can be is synced and the next segment's copies are made.
     pub(super) fn propose_seal(&mut self, out: &mut Vec<Action>) {
         let State::Sealing(sealing) = &self.state else { return };
@@ -180,7 +185,7 @@ impl Owner {
             loss: sealing.loss,
             next: sealing.next.as_ref().map(|n| OpenSegment {
                 segment: n.segment,
-                base_offset: sealing.end_offset,
+                base_offset: self.chain_end(sealing.end_offset),
                 stores: n.made.clone(),
                 durability: n.durability,
             }),

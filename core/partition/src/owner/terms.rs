@@ -11,7 +11,7 @@ use crate::view::ChainView;
 pub struct Settings {
     /// Copies of a new segment (R).
     pub replicas: usize,
-    /// Fewest copies with which acks=all is accepted (`min.insync.replicas`).
+    /// Fewest copies with which acks=all is accepted (`min.insync.replicas`), or all of them where the plan has fewer.
     pub min_insync: usize,
     /// Durability of the next segment.
     pub durability: Durability,

@@ -14,7 +14,7 @@ struct Bench {
 }
 
 fn empty_chain() -> ChainView {
-    ChainView { epoch: LeaderEpoch(5), sealed_end_offset: 100, open: None }
+    ChainView { epoch: LeaderEpoch(5), sealed_end_offset: 100, log_start_offset: 0, open: None }
 }
 
 fn open_chain(stores: &[NodeId]) -> ChainView {
@@ -193,6 +193,36 @@ fn recovery_of_the_only_copy_seals_what_is_there() {
     }
 }
 
+/// Records up to 130 were deleted by request, then a power cut left 120 of them.
+#[test]
+fn after_a_loss_below_the_log_start_the_chain_goes_on_from_the_log_start() {
+    let chain = ChainView { log_start_offset: 130, ..open_chain(&[ME]) };
+    let mut b = Bench::start(chain, &[ME], Settings::default());
+    b.owner.on_report(b.now, ME, OLD, Ok(Report::Copy { end_offset: 120, whole: false }), &mut b.out);
+    let written_now = b.now;
+    b.owner.on_producers(b.now, Ok((ProducerTable::default(), written_now)), &mut b.out);
+    assert!(b.has(|a| matches!(a, Action::Create { segment: FIRST, base_offset: 130, .. })));
+    b.create_all(FIRST);
+    b.sealed(ME, OLD, 4_000);
+    let Some(Proposal::Seal { end_offset: 120, loss: Some(_), next: Some(next), .. }) = b.proposal() else {
+        panic!("{:?}", b.out)
+    };
+    assert_eq!(next.base_offset, 130);
+    // The answer is lost; the image shows that it happened.
+    let open = OpenView {
+        segment: FIRST,
+        base_offset: 130,
+        epoch: LeaderEpoch(5),
+        stores: vec![ME],
+        durability: Durability::Replicated,
+    };
+    let there =
+        ChainView { open: Some(open), sealed_end_offset: 130, log_start_offset: 130, ..empty_chain() };
+    b.owner.on_proposed(b.now, ProposalOutcome::Unknown(there), &mut b.out);
+    assert_eq!(b.owner.committed_offset(), Some(130));
+    assert_eq!(b.write(batch(1, 100)), 130);
+}
+
 #[test]
 fn a_copy_that_vanished_is_a_recorded_loss() {
     let mut b = Bench::start(open_chain(&[ME]), &[ME], Settings::default());
@@ -343,7 +373,7 @@ fn a_higher_epoch_in_the_image_fences_and_a_refusal_without_reason_starts_over()
     let _ = b.offer(batch(1, 100));
     b.sealed(ME, FIRST, 100);
     b.create_all(SECOND);
-    let newer = ChainView { epoch: LeaderEpoch(6), sealed_end_offset: 101, open: None };
+    let newer = ChainView { epoch: LeaderEpoch(6), sealed_end_offset: 101, log_start_offset: 0, open: None };
     b.owner.on_proposed(b.now, ProposalOutcome::Refused(newer), &mut b.out);
     assert_eq!(b.owner.phase(), Phase::Stopped);
     assert!(!b.has(|a| *a == Action::Committed(101)));

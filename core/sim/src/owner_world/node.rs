@@ -144,6 +144,7 @@ impl Node {
         ChainView {
             epoch: partition.epoch,
             sealed_end_offset: partition.sealed_end_offset,
+            log_start_offset: partition.log_start_offset,
             open: partition.open_segment().map(|segment| OpenView {
                 segment: segment.id,
                 base_offset: segment.base_offset,
