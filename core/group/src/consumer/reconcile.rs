@@ -241,6 +241,31 @@ mod tests {
     }
 
     #[test]
+    fn a_target_older_than_the_subscription_gives_nothing_unwanted() {
+        // U/0 is held and U/1 is free, and the target has both, but the member no longer wants U.
+        let mut member = at(3, MemberState::UnreleasedPartitions, &[0], &[]);
+        member.assigned.insert(U, 0, 3);
+        let mut target = set(&[0, 1]);
+        target.insert(U, 0);
+        target.insert(U, 1);
+        let try_with = |owned: Option<Partitions>| {
+            let goal = Goal {
+                target_epoch: 3,
+                target: &target,
+                wants: &|topic| topic == T,
+                is_free: &|_, _| true,
+                owned: owned.as_ref(),
+            };
+            reconcile(&member, &goal).unwrap().unwrap()
+        };
+        let next = try_with(None);
+        assert_eq!(next.state, MemberState::UnrevokedPartitions);
+        assert_eq!(next.pending_revocation.iter().collect::<Vec<_>>(), [(U, 0, 3)]);
+        let next = try_with(Some(set(&[0])));
+        assert_eq!((next.state, next.assigned.partitions()), (MemberState::Stable, set(&[0, 1])));
+    }
+
+    #[test]
     fn a_state_from_the_future_needs_a_rejoin() {
         let member = at(3, MemberState::Unknown, &[0], &[]);
         let target = set(&[0, 1]);

@@ -599,6 +599,7 @@ fn a_thousand_members_join_and_settle() {
     let mut rounds = 0;
     while group.state() != GroupState::Stable {
         rounds += 1;
+        assert!(rounds <= 4, "{:?} after {rounds} rounds", group.state());
         for (id, epoch, owned) in &mut held {
             let reply =
                 group.heartbeat(0, &owning(id, *epoch, owned.clone()), &topics, &config, &mut facts).unwrap();
@@ -617,7 +618,6 @@ fn a_thousand_members_join_and_settle() {
         start.elapsed()
     );
     assert_eq!(facts.len(), written);
-    assert!(rounds <= 4, "{rounds} rounds");
     assert!(held.iter().all(|(_, _, owned)| owned.len() == 2));
     assert!(joined.as_secs() < 60);
 }
