@@ -4,6 +4,8 @@ It is deliberately not shared with the broker: it is written from Kafka's protoc
 Kafka, so that it can be wrong only in its own way. Only the request versions that the tests use are here.
 """
 
+from __future__ import annotations
+
 import gzip
 import itertools
 import socket
@@ -25,10 +27,19 @@ ERRORS = {
     6: "NOT_LEADER_OR_FOLLOWER",
     7: "REQUEST_TIMED_OUT",
     10: "MESSAGE_TOO_LARGE",
+    12: "OFFSET_METADATA_TOO_LARGE",
     14: "COORDINATOR_LOAD_IN_PROGRESS",
+    15: "COORDINATOR_NOT_AVAILABLE",
+    16: "NOT_COORDINATOR",
     17: "INVALID_TOPIC_EXCEPTION",
     18: "RECORD_LIST_TOO_LARGE",
     21: "INVALID_REQUIRED_ACKS",
+    22: "ILLEGAL_GENERATION",
+    23: "INCONSISTENT_GROUP_PROTOCOL",
+    24: "INVALID_GROUP_ID",
+    25: "UNKNOWN_MEMBER_ID",
+    26: "INVALID_SESSION_TIMEOUT",
+    27: "REBALANCE_IN_PROGRESS",
     32: "INVALID_TIMESTAMP",
     35: "UNSUPPORTED_VERSION",
     36: "TOPIC_ALREADY_EXISTS",
@@ -45,11 +56,16 @@ ERRORS = {
     53: "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
     56: "KAFKA_STORAGE_ERROR",
     59: "UNKNOWN_PRODUCER_ID",
+    68: "NON_EMPTY_GROUP",
+    69: "GROUP_ID_NOT_FOUND",
     70: "FETCH_SESSION_ID_NOT_FOUND",
     71: "INVALID_FETCH_SESSION_EPOCH",
     74: "FENCED_LEADER_EPOCH",
     75: "UNKNOWN_LEADER_EPOCH",
     76: "UNSUPPORTED_COMPRESSION_TYPE",
+    79: "MEMBER_ID_REQUIRED",
+    82: "FENCED_INSTANCE_ID",
+    86: "GROUP_SUBSCRIBED_TO_TOPIC",
     87: "INVALID_RECORD",
     90: "PRODUCER_FENCED",
     100: "UNKNOWN_TOPIC_ID",
@@ -115,10 +131,10 @@ class Writer:
         return self.uvarint((v << 1) ^ (v >> 63) if v < 0 else v << 1)
 
     def compact_string(self, v: str | None) -> "Writer":
-        if v is None:
-            return self.uvarint(0)
-        encoded = v.encode()
-        return self.uvarint(len(encoded) + 1).raw(encoded)
+        return self.compact_bytes(None if v is None else v.encode())
+
+    def compact_bytes(self, v: bytes | None) -> "Writer":
+        return self.uvarint(0) if v is None else self.uvarint(len(v) + 1).raw(v)
 
     def tags(self) -> "Writer":
         return self.uvarint(0)
@@ -176,9 +192,13 @@ class Reader:
         value = self.uvarint()
         return (value >> 1) ^ -(value & 1)
 
-    def compact_string(self) -> str | None:
+    def compact_bytes(self) -> bytes | None:
         size = self.uvarint()
-        return None if size == 0 else self.raw(size - 1).decode()
+        return None if size == 0 else self.raw(size - 1)
+
+    def compact_string(self) -> str | None:
+        data = self.compact_bytes()
+        return None if data is None else data.decode()
 
     def tags(self) -> None:
         for _ in range(self.uvarint()):
@@ -366,7 +386,9 @@ class ConnectionClosed(Exception):
     """The broker closed (or reset) the connection instead of answering."""
 
 
-# The first version of each request whose header and body are flexible (KIP-482).
+NEVER_FLEXIBLE = 32767
+
+# The first version of each request whose header and body are flexible (KIP-482); harness/groups.py adds its own.
 FIRST_FLEXIBLE = {
     PRODUCE: 9,
     FETCH: 12,
@@ -385,7 +407,7 @@ FIRST_FLEXIBLE = {
 def frame(api: int, version: int, body: bytes, correlation_id: int, client_id: str | None = "raw") -> bytes:
     """A whole request with its size in front."""
     head = Writer().i16(api).i16(version).i32(correlation_id).string(client_id)
-    if version >= FIRST_FLEXIBLE.get(api, 32767):
+    if version >= FIRST_FLEXIBLE.get(api, NEVER_FLEXIBLE):
         head.tags()
     return bytes(Writer().i32(len(head.data) + len(body)).raw(bytes(head.data)).raw(body).data)
 
@@ -426,12 +448,15 @@ class Connection:
 
     def request(self, api: int, version: int, body: bytes) -> Reader:
         """Sends and waits; the reader stands after the response header."""
-        expected = self.send(api, version, body)
+        return self.answer(api, version, self.send(api, version, body))
+
+    def answer(self, api: int, version: int, expected: int) -> Reader:
+        """Waits for the answer to the request with this correlation id."""
         correlation_id, payload = self.receive()
         assert correlation_id == expected, f"asked {expected}, answered {correlation_id}"
         reader = Reader(payload)
         # ApiVersions' response header has no tags in any version, so that an old client can read error 35.
-        if api != API_VERSIONS and version >= FIRST_FLEXIBLE.get(api, 32767):
+        if api != API_VERSIONS and version >= FIRST_FLEXIBLE.get(api, NEVER_FLEXIBLE):
             reader.tags()
         return reader
 
@@ -481,6 +506,7 @@ class TopicMetadata:
     name: str
     topic_id: bytes
     partitions: dict[int, tuple[int, int, int]]  # index: (error, leader, leader epoch)
+    is_internal: bool = False
 
 
 def metadata(connection: Connection, topics: list[str] | None, auto_create: bool = False) -> dict[str, TopicMetadata]:
@@ -506,10 +532,10 @@ def metadata(connection: Connection, topics: list[str] | None, auto_create: bool
         return index, (error, leader, epoch)
 
     def topic():
-        error, name, topic_id, _internal = reader.i16(), reader.compact_string(), reader.raw(16), reader.i8()
+        error, name, topic_id, internal = reader.i16(), reader.compact_string(), reader.raw(16), reader.i8()
         partitions = dict(reader.compact_array(partition))
         reader.i32(), reader.tags()
-        return TopicMetadata(error, name, topic_id, partitions)
+        return TopicMetadata(error, name, topic_id, partitions, bool(internal))
 
     found = reader.compact_array(topic)
     return {t.name: t for t in found}
