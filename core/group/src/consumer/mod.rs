@@ -21,6 +21,7 @@
 //! authorizer (it shapes [`TopicsView::names`]), offsets.
 
 pub mod assignor;
+mod change;
 mod classic;
 mod config;
 mod describe;
@@ -44,6 +45,7 @@ mod topics;
 mod wire;
 
 pub use assignor::AssignorKind;
+pub use change::REGEX_REFRESH_MIN_MS;
 pub use classic::{ClassicHeartbeatReply, ClassicJoin, ClassicJoinReply, ClassicSender};
 pub use config::{ConsumerGroupConfig, MigrationPolicy};
 pub use describe::{Description, MemberDescription};
@@ -52,7 +54,7 @@ pub use fact::{
     ClassicMetadata, ClassicProtocol, CurrentAssignment, Fact, MemberMetadata, MemberState, ResolvedRegex,
 };
 pub use group::{ConsumerGroup, GroupState, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member};
-pub use heartbeat::{Heartbeat, HeartbeatReply, REGEX_REFRESH_MIN_MS};
+pub use heartbeat::{Heartbeat, HeartbeatReply};
 pub use migrate::{ClassicGroupView, ClassicMemberView};
 pub use offsets::{CommitCheck, Committer};
 pub use partitions::{HeldPartitions, Partitions};
