@@ -92,7 +92,7 @@ fn main() {
             }
             while run.replies.is_empty() {
                 run.now = run.shard.next_deadline().unwrap();
-                let effects = run.shard.on_time(run.now);
+                let effects = run.shard.on_time(run.now, &run.topics);
                 run.take(effects);
             }
             ids.push(run.sync(group));

@@ -1,6 +1,8 @@
-//! The settings that the coordinator obeys besides those of consumer groups.
+//! The settings that the coordinator obeys.
 
-/// Settings of classic groups and of offsets, with Kafka 4.x's defaults. Times are milliseconds.
+use crate::consumer::ConsumerGroupConfig;
+
+/// Settings of groups and of offsets, with Kafka 4.x's defaults. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `group.min.session.timeout.ms`.
@@ -23,6 +25,8 @@ pub struct Config {
     /// Key and value of one record, at most: what fits a batch of `__consumer_offsets` (its `max.message.bytes`, less the
     /// batch's and the record's own fields).
     pub record_max_bytes: usize,
+    /// Groups of the consumer protocol.
+    pub consumer: ConsumerGroupConfig,
     /// Records that one run of the expiry makes, at most; the rest follows in the next run, at once.
     pub expiry_batch: usize,
 }
@@ -39,6 +43,7 @@ impl Default for Config {
             offsets_retention_ms: 10_080 * 60_000,
             offsets_retention_check_interval_ms: 600_000,
             record_max_bytes: 1_048_588 - 128,
+            consumer: ConsumerGroupConfig::default(),
             expiry_batch: 1_000,
         }
     }

@@ -5,8 +5,8 @@
 //!
 //! * [`api`]: requests, replies, effects.
 //! * [`records`]: keys and values of `__consumer_offsets`, byte for byte as Kafka 4.x writes them.
-//! * `coordinator`: the shard; `classic`: groups of the classic protocol; `offsets`: what they committed.
-//! * [`consumer`]: groups of the consumer protocol (KIP-848).
+//! * `coordinator`: the shard, and what belongs to it of both protocols; `offsets`: what groups committed.
+//! * `classic`: groups of the classic protocol; [`consumer`]: groups of the consumer protocol (KIP-848).
 //!
 //! Not here: which shard a group belongs to, authorization, quotas, transactions.
 

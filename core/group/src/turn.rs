@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Join { group: Arc<str> },
     /// Members of a classic group have until then to sync.
     Sync { group: Arc<str> },
+    /// A group of the consumer protocol has something to do.
+    Consumer { group: Arc<str> },
     /// Offsets and groups are looked through for expired ones.
     Expiry,
 }

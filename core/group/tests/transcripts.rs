@@ -210,7 +210,7 @@ impl Player {
         let until = self.now + ms;
         while let Some(deadline) = self.shard.next_deadline().filter(|deadline| *deadline <= until) {
             self.now = self.now.max(deadline);
-            let effects = self.shard.on_time(self.now);
+            let effects = self.shard.on_time(self.now, &self.topics);
             self.take(effects);
         }
         self.now = until;
@@ -261,9 +261,9 @@ impl Player {
                 let mut members: Vec<_> =
                     described.members.iter().map(|member| self.name(&member.member_id)).collect();
                 members.sort();
-                assert_eq!(described.state, state.name());
+                assert_eq!(described.state, state);
                 let protocol_type = or_dash(Some(&described.protocol_type));
-                format!("= {} {generation} {protocol_type} {}", state.name(), members.join(","))
+                format!("= {} {generation} {protocol_type} {}", state, members.join(","))
             }
         });
         lines

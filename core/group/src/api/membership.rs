@@ -190,6 +190,11 @@ pub struct SyncGroup {
 }
 
 impl SyncGroup {
+    /// Whether it names protocol type and protocol, which it must from version 5 on (KIP-559).
+    pub(crate) fn names_protocol(&self) -> bool {
+        self.version < 5 || (self.protocol_type.is_some() && self.protocol.is_some())
+    }
+
     /// Copies a request out of its frame.
     pub fn from_wire(message: &messages::SyncGroupRequest<'_>, version: i16) -> SyncGroup {
         SyncGroup {

@@ -4,12 +4,17 @@
 //! together (OffsetFetch for several groups, DescribeGroups, ListGroups, DeleteGroups) is split and joined by the caller.
 
 mod admin;
+mod consumer;
 mod membership;
 mod offsets;
 
 pub use admin::{
     DeleteGroups, DeleteGroupsReply, DescribeGroups, DescribeGroupsReply, DescribedGroup, DescribedMember,
     ListGroups, ListGroupsReply, ListedGroup,
+};
+pub use consumer::{
+    ConsumerGroupDescribe, ConsumerGroupDescribeReply, ConsumerGroupHeartbeat, ConsumerGroupHeartbeatReply,
+    DescribedConsumerGroup, Refusal,
 };
 pub use membership::{
     Caller, Heartbeat, HeartbeatReply, JoinGroup, JoinGroupReply, JoinedMember, LeaveGroup, LeaveGroupReply,
@@ -114,6 +119,8 @@ pub enum RemovalCause {
     NotRejoined,
     /// It did not send SyncGroup in time.
     NotSynced,
+    /// It did not give up partitions in time (KIP-848).
+    NotRevoked,
 }
 
 /// A request to one shard.
@@ -130,6 +137,8 @@ pub enum Request {
     DescribeGroups(DescribeGroups),
     ListGroups(ListGroups),
     DeleteGroups(DeleteGroups),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeat),
+    ConsumerGroupDescribe(ConsumerGroupDescribe),
 }
 
 /// A reply.
@@ -146,6 +155,8 @@ pub enum Reply {
     DescribeGroups(DescribeGroupsReply),
     ListGroups(ListGroupsReply),
     DeleteGroups(DeleteGroupsReply),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatReply),
+    ConsumerGroupDescribe(ConsumerGroupDescribeReply),
 }
 
 impl Request {
@@ -171,6 +182,13 @@ impl Request {
             Request::DescribeGroups(request) => Reply::DescribeGroups(request.refuse(error_code)),
             Request::ListGroups(_) => Reply::ListGroups(ListGroupsReply { error_code, groups: Vec::new() }),
             Request::DeleteGroups(request) => Reply::DeleteGroups(request.refuse(error_code)),
+            Request::ConsumerGroupHeartbeat(_) => {
+                let result = Err(error_code.into());
+                Reply::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatReply { result })
+            }
+            Request::ConsumerGroupDescribe(request) => {
+                Reply::ConsumerGroupDescribe(request.refuse(error_code))
+            }
         }
     }
 }
@@ -192,6 +210,10 @@ impl Reply {
             Reply::DescribeGroups(reply) => reply.fail(code),
             Reply::ListGroups(reply) => (reply.error_code, reply.groups) = (code, Vec::new()),
             Reply::DeleteGroups(reply) => reply.groups.iter_mut().for_each(|(_, error)| *error = code),
+            Reply::ConsumerGroupHeartbeat(reply) => reply.result = Err(code.into()),
+            Reply::ConsumerGroupDescribe(reply) => {
+                reply.groups.iter_mut().for_each(|described| described.group = Err(code.into()));
+            }
         }
     }
 }

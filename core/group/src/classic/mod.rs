@@ -10,7 +10,7 @@
 //! * [`group`]: who is in the group, votes, states; no requests.
 //! * [`join`], [`sync`], [`presence`] (Heartbeat, LeaveGroup, silence): what requests and deadlines do to it.
 //! * [`rebalance`]: how a generation begins.
-//! * [`record`]: the group in the log.
+//! * [`record`]: the group in the log; [`migrate`]: to the consumer protocol and back.
 //! * [`rules`]: who may commit, fetch and delete offsets or the group; when its offsets expire.
 //!
 //! `tests/transcripts.rs` compares answers, records and states with those of Kafka's own shard. On purpose it is not
@@ -24,6 +24,7 @@
 mod group;
 mod join;
 mod member;
+mod migrate;
 mod presence;
 mod rebalance;
 mod record;

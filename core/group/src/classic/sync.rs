@@ -10,9 +10,6 @@ use super::group::{ClassicGroup, GroupState};
 use crate::api::{AppendId, Event, Reply, RequestId, SyncGroup, SyncGroupReply};
 use crate::turn::{AfterCommit, Timer, Turn};
 
-/// First version that must name protocol type and protocol.
-const NAMES_PROTOCOL: i16 = 5;
-
 impl ClassicGroup {
     /// A SyncGroup. It is answered now, or stays with its member until the leader's assignment is committed.
     pub fn sync(&mut self, turn: &mut Turn<'_>, to: RequestId, request: SyncGroup) {
@@ -47,8 +44,7 @@ impl ClassicGroup {
     }
 
     fn check_sync(&self, request: &SyncGroup) -> Result<(), ErrorCode> {
-        let named = request.protocol_type.is_some() && request.protocol.is_some();
-        if request.version >= NAMES_PROTOCOL && !named {
+        if !request.names_protocol() {
             return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }
         self.check_member(&request.member_id, request.instance_id.as_deref())?;

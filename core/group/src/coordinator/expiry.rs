@@ -31,13 +31,16 @@ impl Call<'_> {
 
     /// Removes what has expired of a group, the group too when nothing is left. False when the batch is full before.
     fn expire_group(&mut self, id: &Arc<str>) -> bool {
-        let Some(Group::Classic(group)) = self.groups.get(id) else { return true };
-        let retention = group.retention();
+        let (retention, may_expire) = match self.groups.get(id) {
+            Some(Group::Classic(group)) => (group.retention(), group.may_expire()),
+            Some(Group::Consumer(group)) => (Retention::FromCommit, group.members().is_empty()),
+            None => return true,
+        };
         let (now_ms, keep_ms) = (self.turn.now_ms, self.turn.config.offsets_retention_ms);
         let room = self.turn.config.expiry_batch.saturating_sub(self.turn.record_count()).max(1);
         let mut expired = Vec::new();
         for (topic, partitions) in self.offsets.of_group(id).into_iter().flatten() {
-            if group.is_subscribed(topic) {
+            if self.is_subscribed(id, topic) {
                 continue;
             }
             for (index, offset) in partitions {
@@ -52,13 +55,11 @@ impl Call<'_> {
             }
         }
         let full = expired.len() == room;
-        let (may_expire, tombstone) = (group.may_expire(), group.tombstone());
         for (topic, index) in expired {
             self.remove_offset(id, &topic, index);
         }
         if self.offsets.of_group(id).is_none() && may_expire {
-            self.turn.record(tombstone);
-            self.remove_group(id);
+            self.remove_empty_group(id);
             return true;
         }
         !full

@@ -1,6 +1,7 @@
 //! One shard: the groups and offsets of one partition of `__consumer_offsets`.
 
 mod admin;
+mod consumer;
 mod expiry;
 mod membership;
 mod offsets;
@@ -14,9 +15,9 @@ use buslane_wire::ErrorCode;
 pub use replay::Replayed;
 
 use crate::api::{AppendId, Effects, JoinGroupReply, Reply, Request, RequestId, SyncGroupReply};
-use crate::classic::{ClassicGroup, GroupState};
+use crate::classic::ClassicGroup;
 use crate::config::Config;
-use crate::consumer::TopicsView;
+use crate::consumer::{ConsumerGroup, TopicsView};
 use crate::offsets::{Offsets, StoredOffset};
 use crate::timers::Timers;
 use crate::turn::{AfterCommit, Outbox, Timer, Turn};
@@ -26,6 +27,8 @@ use crate::turn::{AfterCommit, Outbox, Timer, Turn};
 enum Group {
     /// The classic protocol, and simple consumers' offsets.
     Classic(ClassicGroup),
+    /// The consumer protocol (KIP-848), perhaps with classic members.
+    Consumer(ConsumerGroup),
 }
 
 /// The groups and offsets of one partition of `__consumer_offsets`.
@@ -65,11 +68,13 @@ pub struct Shard {
 pub struct GroupSummary<'s> {
     /// Its id.
     pub group: &'s str,
-    /// Its state.
-    pub state: GroupState,
+    /// Kafka's name of its type: `Classic`, `Consumer`.
+    pub group_type: &'static str,
+    /// Kafka's name of its state.
+    pub state: &'static str,
     /// Its members.
     pub members: usize,
-    /// Its generation.
+    /// Its generation or epoch.
     pub generation: i32,
 }
 
@@ -106,16 +111,18 @@ impl Shard {
         }
         let mut call = self.call(now_ms);
         match request {
-            Request::JoinGroup(request) => call.join_group(to, request),
-            Request::SyncGroup(request) => call.sync_group(to, request),
-            Request::Heartbeat(request) => call.heartbeat(to, &request),
-            Request::LeaveGroup(request) => call.leave_group(to, request),
+            Request::JoinGroup(request) => call.join_group(to, request, topics),
+            Request::SyncGroup(request) => call.sync_group(to, request, topics),
+            Request::Heartbeat(request) => call.heartbeat(to, &request, topics),
+            Request::LeaveGroup(request) => call.leave_group(to, request, topics),
             Request::OffsetCommit(request) => call.offset_commit(to, &request, topics),
             Request::OffsetFetch(request) => call.offset_fetch(to, &request, topics),
             Request::OffsetDelete(request) => call.offset_delete(to, &request, topics),
             Request::DescribeGroups(request) => call.describe_groups(to, &request),
             Request::ListGroups(request) => call.list_groups(to, &request),
             Request::DeleteGroups(request) => call.delete_groups(to, &request),
+            Request::ConsumerGroupHeartbeat(request) => call.consumer_heartbeat(to, request, topics),
+            Request::ConsumerGroupDescribe(request) => call.consumer_describe(to, &request),
         }
         call.turn.finish()
     }
@@ -145,8 +152,8 @@ impl Shard {
         self.timers.next_deadline()
     }
 
-    /// Does what is due.
-    pub fn on_time(&mut self, now_ms: i64) -> Effects {
+    /// Does what is due. `topics` is how the cluster looks now.
+    pub fn on_time(&mut self, now_ms: i64, topics: &dyn TopicsView) -> Effects {
         let mut call = self.call(now_ms);
         let mut expiry_due = false;
         while let Some(timer) = call.turn.timers.pop_due(now_ms) {
@@ -156,6 +163,7 @@ impl Shard {
                 }
                 Timer::Join { group } => call.classic_of_timer(&group, ClassicGroup::join_deadline_passed),
                 Timer::Sync { group } => call.classic_of_timer(&group, ClassicGroup::sync_deadline_passed),
+                Timer::Consumer { group } => call.consumer_deadline_passed(&group, topics),
                 // It sets itself again, perhaps for now: once a call.
                 Timer::Expiry => expiry_due = true,
             }
@@ -177,7 +185,9 @@ impl Shard {
                 replies.push((to, reply));
             }
         }
-        for Group::Classic(group) in self.groups.values_mut() {
+        for group in self.groups.values_mut() {
+            // Consumer groups hold no request back.
+            let Group::Classic(group) = group else { continue };
             for member in group.members_mut() {
                 if let Some(join) = member.awaiting_join.take() {
                     replies.push((join, Reply::JoinGroup(JoinGroupReply::error(member.id.clone(), error))));
@@ -193,11 +203,21 @@ impl Shard {
 
     /// Every group, in no order. For metrics.
     pub fn groups(&self) -> impl Iterator<Item = GroupSummary<'_>> {
-        self.groups.values().map(|Group::Classic(group)| GroupSummary {
-            group: &group.id,
-            state: group.state(),
-            members: group.members().len(),
-            generation: group.generation,
+        self.groups.values().map(|group| match group {
+            Group::Classic(group) => GroupSummary {
+                group: &group.id,
+                group_type: "Classic",
+                state: group.state().name(),
+                members: group.members().len(),
+                generation: group.generation,
+            },
+            Group::Consumer(group) => GroupSummary {
+                group: group.group_id(),
+                group_type: "Consumer",
+                state: group.state().name(),
+                members: group.members().len(),
+                generation: group.epoch(),
+            },
         })
     }
 
@@ -228,16 +248,20 @@ impl Call<'_> {
     fn classic_of_timer(&mut self, group: &Arc<str>, due: impl FnOnce(&mut ClassicGroup, &mut Turn<'_>)) {
         match self.groups.get_mut(group) {
             Some(Group::Classic(group)) => due(group, &mut self.turn),
-            None => unreachable!("group {group} is gone, its deadline is not"),
+            _ => unreachable!("group {group} is gone, its deadline is not"),
         }
     }
 
     /// Takes a group out that has no members.
     fn remove_group(&mut self, group: &str) {
-        let Some(Group::Classic(group)) = self.groups.remove(group) else { return };
-        for member_id in &group.pending_join {
-            let timer = Timer::Member { group: group.id.clone(), member_id: member_id.clone() };
-            self.turn.timers.cancel(&timer);
+        match self.groups.remove_entry(group) {
+            Some((group, Group::Classic(classic))) => {
+                for member_id in classic.pending_join {
+                    self.turn.timers.cancel(&Timer::Member { group: group.clone(), member_id });
+                }
+            }
+            Some((group, Group::Consumer(_))) => self.turn.timers.cancel(&Timer::Consumer { group }),
+            None => {}
         }
     }
 }

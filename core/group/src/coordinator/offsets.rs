@@ -12,7 +12,7 @@ use crate::api::{
     RequestId,
 };
 use crate::classic::{ClassicGroup, GroupState};
-use crate::consumer::TopicsView;
+use crate::consumer::{Committer, ConsumerGroup, GroupError, TopicsView};
 use crate::offsets::{StoredOffset, tombstone};
 
 /// First version of OffsetCommit in which an unknown group has an error of its own.
@@ -55,7 +55,7 @@ impl Call<'_> {
             reply.topics.push(CommittedTopic { name, id: topic.id, partitions });
         }
         if any {
-            match self.check_commit(request) {
+            match self.check_commit(request, &reply, topics) {
                 Ok(()) => self.store_offsets(request, &mut reply),
                 Err(error) => reply.fail(error),
             }
@@ -63,10 +63,18 @@ impl Call<'_> {
         self.turn.reply_committed(to, Reply::OffsetCommit(reply));
     }
 
-    fn check_commit(&mut self, request: &OffsetCommit) -> Result<(), ErrorCode> {
+    fn check_commit(
+        &mut self,
+        request: &OffsetCommit,
+        reply: &OffsetCommitReply,
+        topics: &dyn TopicsView,
+    ) -> Result<(), ErrorCode> {
         let generation = request.generation_or_epoch;
         let group = match self.groups.get_mut(&request.group) {
             Some(Group::Classic(group)) => group,
+            Some(Group::Consumer(group)) => {
+                return check_consumer_commit(group, request, reply, topics).map_err(|error| error.code());
+            }
             // A simple consumer's first commit makes the group.
             None if generation < 0 => return Ok(()),
             None if request.version >= COMMIT_KNOWS_GROUP_ERRORS => {
@@ -131,6 +139,12 @@ impl Call<'_> {
     }
 
     pub(super) fn offset_fetch(&mut self, to: RequestId, request: &OffsetFetch, topics: &dyn TopicsView) {
+        if let Some(Group::Consumer(group)) = self.groups.get(&request.group)
+            && let Err(error) = group.check_fetch(request.member_id.as_deref(), request.member_epoch)
+        {
+            let reply = request.refuse(error.code());
+            return self.turn.reply_committed(to, Reply::OffsetFetch(reply));
+        }
         let by_id = request.version >= TOPIC_IDS;
         let found = match &request.topics {
             Some(asked) => {
@@ -193,8 +207,7 @@ impl Call<'_> {
         let mut reply = OffsetDeleteReply { error_code: ErrorCode::NONE, topics: Vec::new() };
         for topic in &request.topics {
             let exists = topics.by_name(&topic.name).map_or(0, |found| found.partitions);
-            let Some(Group::Classic(group)) = self.groups.get(&request.group) else { break };
-            let subscribed = group.is_subscribed(&topic.name);
+            let subscribed = self.is_subscribed(&request.group, &topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for index in &topic.partitions {
                 let error = if !(0..exists).contains(index) {
@@ -214,13 +227,47 @@ impl Call<'_> {
         self.turn.reply_committed(to, Reply::OffsetDelete(reply));
     }
 
+    /// True when a member of the group may be reading the topic.
+    pub(super) fn is_subscribed(&self, group: &str, topic: &str) -> bool {
+        match self.groups.get(group) {
+            Some(Group::Classic(group)) => group.is_subscribed(topic),
+            Some(Group::Consumer(group)) => group.is_subscribed_to(topic),
+            None => false,
+        }
+    }
+
     fn check_offset_delete(&self, group: &str) -> Result<(), ErrorCode> {
         match self.groups.get(group) {
             _ if group.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
             Some(Group::Classic(group)) => group.check_offset_delete(),
+            // What each member reads is known.
+            Some(Group::Consumer(_)) => Ok(()),
             None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
         }
     }
+}
+
+/// Whether a member of a consumer group may commit: it carries its epoch, or has had each partition since the epoch that it
+/// carries (KIP-1251).
+fn check_consumer_commit(
+    group: &ConsumerGroup,
+    request: &OffsetCommit,
+    reply: &OffsetCommitReply,
+    topics: &dyn TopicsView,
+) -> Result<(), GroupError> {
+    let check = group.check_commit(Committer {
+        member_id: &request.member_id,
+        instance_id: request.instance_id.as_deref(),
+        member_epoch: request.generation_or_epoch,
+        commit_version: Some(request.version),
+    })?;
+    for topic in &reply.topics {
+        let id = topics.by_name(&topic.name).map_or(topic.id, |found| found.id);
+        for (index, _) in topic.partitions.iter().filter(|(_, error)| !error.is_err()) {
+            check.partition(id, *index)?;
+        }
+    }
+    Ok(())
 }
 
 /// Index and what is wrong with topic or partition, before the group is asked.

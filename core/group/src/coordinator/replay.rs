@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Call, Group, Shard};
 use crate::api::Effects;
 use crate::classic::ClassicGroup;
+use crate::consumer::{ConsumerGroup, Fact};
 use crate::offsets::StoredOffset;
 use crate::records::{self, GroupMetadataKey, GroupMetadataValue, Known, Parsed, RecordError};
 use crate::turn::Timer;
@@ -49,7 +50,12 @@ impl Shard {
                 call.replay_offset(key.group, key.topic, key.partition, value);
             }
             Parsed::Known(Known::GroupMetadata(key, value)) => call.replay_group(&key, value.as_ref()),
-            Parsed::Known(_) => {
+            Parsed::Known(known) => {
+                if let Some((group, fact)) = Fact::from_record(&known) {
+                    call.replay_fact(group, fact);
+                    return Ok(Replayed::Applied);
+                }
+                // What Kafka before 4.1 knew of a group's topics: nothing that is needed.
                 let record_type = i16::from_be_bytes([key[0], key[1]]);
                 return Ok(Replayed::PassedOver { record_type, value_version: None });
             }
@@ -69,10 +75,25 @@ impl Shard {
         assert!(!self.loaded, "a shard is loaded once");
         self.loaded = true;
         let mut call = self.call(now_ms);
+        // The log may have broken off while a group went over to the other protocol: its offsets must not outlive it.
+        for (id, _) in call.offsets.iter() {
+            if !call.groups.contains_key(id) {
+                call.groups.insert(id.clone(), Group::Classic(ClassicGroup::new(id.clone(), None)));
+            }
+        }
         let turn = &mut call.turn;
-        let mut groups: Vec<_> = call.groups.values_mut().collect();
-        groups.sort_by(|Group::Classic(a), Group::Classic(b)| a.id.cmp(&b.id));
-        for Group::Classic(group) in groups {
+        let mut groups: Vec<_> = call.groups.iter_mut().collect();
+        groups.sort_by_key(|(id, _)| Arc::clone(id));
+        let mut consumers = Vec::new();
+        for (id, group) in groups {
+            let group = match group {
+                Group::Classic(group) => group,
+                Group::Consumer(group) => {
+                    group.loaded(now_ms, &turn.config.consumer);
+                    consumers.push(id.clone());
+                    continue;
+                }
+            };
             let member_ids: Vec<_> = group.members().map(|member| member.id.clone()).collect();
             for member_id in &member_ids {
                 group.restart_session(turn, member_id);
@@ -85,6 +106,10 @@ impl Shard {
                 );
             }
         }
+        for id in consumers {
+            call.set_consumer_deadline(&id);
+        }
+        let turn = &mut call.turn;
         let first_look = turn.now_ms.saturating_add(turn.config.offsets_retention_check_interval_ms.max(1));
         turn.timers.set(Timer::Expiry, first_look);
         call.turn.finish()
@@ -99,6 +124,31 @@ impl Call<'_> {
         }
     }
 
+    /// A fact makes its group, in the place of one that only stands for offsets or went over; what removes makes none.
+    fn replay_fact(&mut self, id: &str, fact: Fact) {
+        let removes = matches!(
+            fact,
+            Fact::GroupRemoved
+                | Fact::MemberRemoved { .. }
+                | Fact::TargetEpochRemoved
+                | Fact::TargetRemoved { .. }
+                | Fact::CurrentAssignmentRemoved { .. }
+                | Fact::RegexRemoved { .. }
+        );
+        if !matches!(self.groups.get(id), Some(Group::Consumer(_))) {
+            if removes {
+                return;
+            }
+            self.groups.insert(id.into(), Group::Consumer(ConsumerGroup::new(id)));
+        }
+        let Some(Group::Consumer(group)) = self.groups.get_mut(id) else { unreachable!("it was just made") };
+        let gone = fact == Fact::GroupRemoved;
+        group.replay(fact);
+        if gone {
+            self.groups.remove(id);
+        }
+    }
+
     fn replay_group(&mut self, key: &GroupMetadataKey<'_>, value: Option<&GroupMetadataValue<'_>>) {
         match value {
             Some(value) => {
@@ -107,7 +157,10 @@ impl Call<'_> {
                 self.groups.insert(id, Group::Classic(group));
             }
             None => {
-                self.groups.remove(key.group);
+                // A group that went over to the other protocol has left its old record's tombstone behind.
+                if let Some(Group::Classic(_)) = self.groups.get(key.group) {
+                    self.groups.remove(key.group);
+                }
             }
         }
     }

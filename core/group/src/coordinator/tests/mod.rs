@@ -1,6 +1,7 @@
 //! Rules, one test each, and a simulation. Here: a shard with a log that commits at once or when told.
 
 mod admin;
+mod consumer;
 mod expiry;
 mod join;
 mod load;

@@ -113,7 +113,11 @@ impl Simulation {
             group: GROUPS[(index % 2) as usize],
             instance_id: index.is_multiple_of(3).then(|| format!("static{}", index / 6).into()),
             version: [3, 5, 9][(index % 5 % 3) as usize],
-            protocols: protocols(if index.is_multiple_of(4) { &["range", "sticky"] } else { &["sticky", "range"] }),
+            protocols: protocols(if index.is_multiple_of(4) {
+                &["range", "sticky"]
+            } else {
+                &["sticky", "range"]
+            }),
             member_id: "".into(),
             generation: -1,
             assignment: Bytes::new(),
@@ -479,7 +483,8 @@ impl Simulation {
 fn check_shard(shard: &Shard) {
     let mut expected = 1;
     assert!(shard.timers.deadline_of(&Timer::Expiry).is_some());
-    for Group::Classic(group) in shard.groups.values() {
+    for group in shard.groups.values() {
+        let Group::Classic(group) = group else { panic!("nobody speaks the other protocol") };
         group.check();
         let id = || group.id.clone();
         let has = |timer: Timer| shard.timers.deadline_of(&timer).is_some();
@@ -509,7 +514,8 @@ fn check_replay(world: &World) {
     assert_eq!(replayed.offsets, world.shard.offsets);
     let ids = |shard: &Shard| shard.groups.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(ids(&replayed), ids(&world.shard));
-    for (id, Group::Classic(live)) in &world.shard.groups {
+    for (id, live) in &world.shard.groups {
+        let Group::Classic(live) = live else { unreachable!() };
         let Some(Group::Classic(read)) = replayed.groups.get(id) else { unreachable!() };
         read.check();
         assert!(read.generation <= live.generation);

@@ -10,7 +10,7 @@ use super::*;
 use crate::classic::GroupState;
 use crate::config::Config;
 use crate::consumer::TopicTable;
-use crate::coordinator::Shard;
+use crate::coordinator::{Group, Shard};
 use crate::records::Record;
 
 pub struct World {
@@ -178,7 +178,7 @@ impl World {
         let until = self.now + ms;
         while let Some(deadline) = self.shard.next_deadline().filter(|deadline| *deadline <= until) {
             self.now = self.now.max(deadline);
-            let effects = self.shard.on_time(self.now);
+            let effects = self.shard.on_time(self.now, &self.topics);
             self.take(effects);
         }
         self.now = until;
@@ -197,10 +197,15 @@ impl World {
     }
 
     pub fn state(&self, group: &str) -> GroupState {
-        self.shard
-            .groups()
-            .find(|summary| summary.group == group)
-            .map_or(GroupState::Dead, |summary| summary.state)
+        match self.shard.groups.get(group) {
+            Some(Group::Classic(group)) => group.state(),
+            Some(Group::Consumer(_)) => panic!("{group} is a consumer group"),
+            None => GroupState::Dead,
+        }
+    }
+
+    pub fn state_name(&self, group: &str) -> &'static str {
+        self.shard.groups().find(|summary| summary.group == group).map_or("", |summary| summary.group_type)
     }
 
     pub fn generation(&self, group: &str) -> i32 {
