@@ -154,6 +154,14 @@ pub static KEYS: &[Key] = &[
         "How long tombstones of a compacted topic are kept."
     ),
     key!(
+        "errors.deadletterqueue.group.enable",
+        Boolean,
+        "false",
+        None,
+        Fixed("share groups and their dead letter queues are not served yet"),
+        "Whether share groups may have this topic as their dead letter queue."
+    ),
+    key!(
         "file.delete.delay.ms",
         Long,
         "60000",
@@ -226,6 +234,16 @@ pub static KEYS: &[Key] = &[
         "Longest time a record stays uncompacted."
     ),
     key!(
+        "max.decompressed.message.bytes",
+        Int,
+        "2147483639",
+        Some("max.decompressed.message.bytes"),
+        Fixed(
+            "buslane.validation=strict decompresses a batch to at most 64 times max.message.bytes, nothing else does"
+        ),
+        "Largest size to which a produced batch is decompressed."
+    ),
+    key!(
         "max.message.bytes",
         Int,
         "1048588",
@@ -288,6 +306,22 @@ pub static KEYS: &[Key] = &[
         Some("log.preallocate"),
         Fixed("files grow as they are written"),
         "Whether a segment's file is allocated when it is created."
+    ),
+    key!(
+        "remote.copy.lag.bytes",
+        Long,
+        "-1",
+        Some("log.remote.copy.lag.bytes"),
+        Fixed(NOT_TIERED),
+        "Bytes for which tiering may lag behind."
+    ),
+    key!(
+        "remote.copy.lag.ms",
+        Long,
+        "0",
+        Some("log.remote.copy.lag.ms"),
+        Fixed(NOT_TIERED),
+        "Time for which tiering may lag behind."
     ),
     key!("remote.log.copy.disable", Boolean, "false", None, Fixed(NOT_TIERED), "Whether tiering is stopped."),
     key!(

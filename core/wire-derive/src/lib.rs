@@ -28,7 +28,7 @@
 //! Field types: `bool i8 i16 u16 i32 i64 f64 TopicId ErrorCode &str &[u8] Records`, another `Wire` struct, `Vec` of any of
 //! these, and `Option` of a string, bytes, records, struct or `Vec`.
 //!
-//! The expansion names the codec crate `crate::`: the macro serves `buslane-wire` alone.
+//! The expansion names the codec's items `crate::`: another crate than `buslane-wire` imports them at its root.
 
 mod attrs;
 mod expand;

@@ -82,8 +82,8 @@ section! {
         auto_create: bool = "true" kafka "auto.create.topics.enable";
         /// Partitions of a new topic.
         partitions: i32 = "4" in "1"..="100000" kafka "num.partitions";
-        /// Copies of a new topic's partitions.
-        replication: i32 = "1" in "1"..="15" kafka "default.replication.factor";
+        /// Copies of a new topic's partitions: one, until servers form a cluster.
+        replication: i32 = "1" in "1"..="1" kafka "default.replication.factor";
         /// Records older than this are dropped, segment by segment.
         retention: Bound<Duration> = "7d" kafka "log.retention.ms";
         /// Oldest segments of a partition are dropped above this size.

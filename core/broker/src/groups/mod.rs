@@ -142,6 +142,7 @@ pub async fn offsets_topic(node: &Arc<Node>) -> Result<Arc<Topic>, ErrorCode> {
             .into(),
     };
     let created = topics::create(node, &[wanted], false).await;
+    node.groups.take_up(node);
     let topic = node.topics.load().named(OFFSETS_TOPIC).cloned();
     topic.ok_or_else(|| {
         if let Some(Err(refused)) = created.first() {

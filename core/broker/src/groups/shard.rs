@@ -10,6 +10,7 @@ use buslane_group::{Config, Shard};
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::TopicId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::log::{self, LoadError};
 use super::{GroupClock, Seen};
@@ -23,10 +24,14 @@ const QUEUE: usize = 1_024;
 const RETRY: Duration = Duration::from_millis(50);
 const RETRY_DAMAGED: Duration = Duration::from_secs(5);
 
+/// Requests wait this long for a shard that loads; later ones are refused until it is loaded. Most loads end sooner than a
+/// refused client comes back, and ListGroups has one error for all shards.
+const LOAD_PATIENCE: Duration = Duration::from_millis(500);
+
 type Deleted = Arc<[(Arc<str>, TopicId)]>;
 
 enum Command {
-    Request(Request, oneshot::Sender<Reply>),
+    Request(Box<Request>, oneshot::Sender<Reply>),
     Deleted(Deleted),
     Stop,
 }
@@ -47,7 +52,7 @@ impl ShardHandle {
     pub(super) async fn ask(&self, request: Request) -> Reply {
         let refusal = request.refuse(ErrorCode::NOT_COORDINATOR);
         let (reply, replied) = oneshot::channel();
-        if self.commands.send(Command::Request(request, reply)).await.is_err() {
+        if self.commands.send(Command::Request(Box::new(request), reply)).await.is_err() {
             return refusal;
         }
         replied.await.unwrap_or(refusal)
@@ -111,16 +116,18 @@ impl Task {
         }
     }
 
-    /// The shard, once its partition is served here; nothing when it never will be. Requests are refused meanwhile.
+    /// The shard, once its partition is served here; nothing when it never will be. Requests wait for a moment, and are
+    /// refused from then on.
     async fn load(&mut self) -> Option<Shard> {
         let mut told = false;
+        let mut refuse_from = Instant::now() + LOAD_PATIENCE;
         loop {
             let (partition, config) = (self.partition.clone(), self.config.clone());
             let mut loading = self.node.runtime.spawn_blocking(move || log::load(&partition, config));
             let loaded = loop {
                 tokio::select! {
                     loaded = &mut loading => break loaded,
-                    command = self.inbox.recv() => {
+                    command = receive_from(refuse_from, &mut self.inbox) => {
                         if !refuse(command?, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) {
                             return None;
                         }
@@ -139,6 +146,7 @@ impl Task {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(partition = ?self.partition, reason, "groups cannot be loaded");
                     }
+                    refuse_from = Instant::now();
                     (RETRY_DAMAGED, ErrorCode::COORDINATOR_NOT_AVAILABLE)
                 }
                 // The runtime stops.
@@ -149,7 +157,7 @@ impl Task {
             loop {
                 tokio::select! {
                     () = &mut retry => break,
-                    command = self.inbox.recv() => {
+                    command = receive_from(refuse_from, &mut self.inbox) => {
                         if !refuse(command?, code) {
                             return None;
                         }
@@ -166,6 +174,12 @@ impl Task {
             topics.with_id(self.partition.id.topic).and_then(|t| t.partition(self.partition.id.partition));
         !partition.is_some_and(|current| Arc::ptr_eq(current, &self.partition))
     }
+}
+
+/// The next command, from `at` on. Loses none when it is dropped.
+async fn receive_from(at: Instant, inbox: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    tokio::time::sleep_until(at).await;
+    inbox.recv().await
 }
 
 /// Answers a command that cannot be served now. False when it ends the task.
@@ -212,7 +226,7 @@ impl Serving {
                     }
                 },
                 command = inbox.recv() => match command {
-                    Some(Command::Request(request, reply)) => self.handle(request, reply),
+                    Some(Command::Request(request, reply)) => self.handle(*request, reply),
                     Some(Command::Deleted(deleted)) => {
                         let deleted: Vec<_> = deleted.iter().map(|(name, id)| (&**name, *id)).collect();
                         self.shard.topics_deleted(self.clock.now_ms(), &deleted)
@@ -222,7 +236,10 @@ impl Serving {
                         return End::Stop;
                     }
                 },
-                () = until(deadline) => self.shard.on_time(self.clock.now_ms()),
+                () = until(deadline) => {
+                    let topics = Seen(self.node.topics.load_full());
+                    self.shard.on_time(self.clock.now_ms(), &topics)
+                }
             };
         }
     }

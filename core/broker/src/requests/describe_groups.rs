@@ -1,4 +1,6 @@
-//! DescribeGroups (key 15), versions 0 to 6: states and members. Authorized operations are not computed.
+//! DescribeGroups (key 15), versions 0 to 6: states and members.
+//!
+//! Without ACLs a client may do everything that there is to do with a group (KIP-430).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,6 +11,9 @@ use buslane_wire::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use super::groups::wrong;
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
+
+/// The operations of a group as bits: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: DescribeGroupsRequest<'_> = decode(body, context.version)?;
@@ -22,6 +27,15 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
             other => return wrong(&other),
         }
     }
-    let groups = described.iter().map(|group| group.to_wire()).collect();
+    let groups = described
+        .iter()
+        .map(|group| {
+            let mut group = group.to_wire();
+            if request.include_authorized_operations && !group.error_code.is_err() {
+                group.authorized_operations = ALL_OPERATIONS;
+            }
+            group
+        })
+        .collect();
     context.answer(&DescribeGroupsResponse { throttle_time_ms: 0, groups })
 }
