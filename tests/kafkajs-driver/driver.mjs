@@ -1,4 +1,5 @@
-// Serves produce requests as JSON lines: {"verb": "produce", ...} in, {"ok": offsets} or {"error", "message"} out.
+// Serves requests as JSON lines: {"verb": "produce", ...} in, {"ok": offsets} or {"error", "message"} out. The member verbs
+// drive members of consumer groups, which read on by themselves and commit each batch before they tell of it.
 // Run by tests/harness/clients/kafkajs.py; NODE_MODULES names the folder with the installed packages.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -62,10 +63,60 @@ async function produce({ bootstrap, topic, partition, records, codec, idempotent
   }
 }
 
+const members = new Map();
+
+async function startMember({ bootstrap, name, group, topic, reset, session_ms }) {
+  const kafka = new Kafka({ clientId: "kafkajs", brokers: [bootstrap], logLevel: logLevel.NOTHING, requestTimeout: 10000 });
+  const consumer = kafka.consumer({
+    groupId: group,
+    sessionTimeout: session_ms,
+    rebalanceTimeout: 20000,
+    heartbeatInterval: 300,
+    maxWaitTimeInMs: 100,
+    metadataMaxAge: 1000,
+  });
+  const member = { consumer, records: [], assignment: [], rebalances: 0, failure: null };
+  members.set(name, member);
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    member.assignment = payload.memberAssignment[topic] ?? [];
+    member.rebalances += 1;
+  });
+  consumer.on(consumer.events.CRASH, ({ payload }) => {
+    if (!payload.restart) member.failure = `${payload.error.name}: ${payload.error.message}`;
+  });
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: reset === "earliest" });
+  await consumer.run({
+    autoCommit: false,
+    eachBatch: async ({ batch }) => {
+      await consumer.commitOffsets([{ topic, partition: batch.partition, offset: String(Number(batch.lastOffset()) + 1) }]);
+      for (const message of batch.messages) {
+        member.records.push([batch.partition, Number(message.offset), message.value.toString("base64")]);
+      }
+    },
+  });
+  return "started";
+}
+
+function memberStatus({ name, seen }) {
+  const { records, assignment, rebalances, failure } = members.get(name);
+  return { records: records.slice(seen), assignment, rebalances, failure, revoked: [] };
+}
+
+async function stopMember({ name }) {
+  const { consumer } = members.get(name);
+  members.delete(name);
+  await consumer.disconnect();
+  return "stopped";
+}
+
+const VERBS = { produce, "member-start": startMember, "member-status": memberStatus, "member-stop": stopMember };
+
 for await (const line of createInterface({ input: process.stdin })) {
   let answer;
   try {
-    answer = { ok: await produce(JSON.parse(line)) };
+    const request = JSON.parse(line);
+    answer = { ok: await VERBS[request.verb](request) };
   } catch (failure) {
     answer = { error: failure.name, message: `${failure.message} ${failure.type ?? ""}` };
   }

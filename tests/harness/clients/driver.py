@@ -17,12 +17,13 @@ class ClientError(Exception):
 
 
 class Driver:
-    """One request at a time; an answer that does not come within the deadline ends the child."""
+    """One request at a time, also when several threads ask; an answer that does not come within the deadline ends the child."""
 
     def __init__(self, command: list[str], **options) -> None:
         self.log = tempfile.TemporaryFile()
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, **options)
         self._answers: queue.Queue[str] = queue.Queue()
+        self._asking = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -31,6 +32,10 @@ class Driver:
         self._answers.put("")
 
     def ask(self, verb: str, deadline_s: float = 60, **request):
+        with self._asking:
+            return self._ask(verb, deadline_s, request)
+
+    def _ask(self, verb: str, deadline_s: float, request: dict):
         self.child.stdin.write(json.dumps({"verb": verb, **request}) + "\n")
         self.child.stdin.flush()
         try:

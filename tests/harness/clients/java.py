@@ -70,6 +70,9 @@ class Java(Client):
         found = self.driver.ask("offsets-for-times", bootstrap=bootstrap, topic=topic, partition=partition, timestamps=timestamps)
         return {t: (found[str(t)] or {}).get("offset") for t in timestamps}
 
+    def group_admin(self, bootstrap, operation, **request):
+        return self.driver.ask("group-admin", bootstrap=bootstrap, operation=operation, **request)
+
     def admin(self, bootstrap, operation, **request):
         return self.driver.ask("admin", bootstrap=bootstrap, operation=operation, **request)
 

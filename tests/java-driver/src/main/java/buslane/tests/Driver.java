@@ -27,6 +27,7 @@ public final class Driver {
         PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         Streams streams = new Streams();
         Consumers consumers = new Consumers();
+        GroupMembers members = new GroupMembers();
         Map<String, Verb> verbs = Map.ofEntries(
                 Map.entry("produce", Producers::produce),
                 Map.entry("transaction", Producers::transaction),
@@ -38,7 +39,12 @@ public final class Driver {
                 Map.entry("tail-open", consumers::open),
                 Map.entry("tail-poll", consumers::poll),
                 Map.entry("tail-close", consumers::close),
-                Map.entry("admin", Admins::run));
+                Map.entry("member-start", members::start),
+                Map.entry("member-status", members::status),
+                Map.entry("member-commit", members::commit),
+                Map.entry("member-stop", members::stop),
+                Map.entry("admin", Admins::run),
+                Map.entry("group-admin", GroupAdmins::run));
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             ObjectNode answer = JSON.createObjectNode();
