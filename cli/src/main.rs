@@ -56,7 +56,10 @@ fn main() -> std::process::ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(&error),
     };
-    logging::start(&cli.logging, if matches!(cli.verb, Verb::Server(_)) { "info,openraft=warn" } else { "warn" });
+    logging::start(
+        &cli.logging,
+        if matches!(cli.verb, Verb::Server(_)) { "info,openraft=warn" } else { "warn" },
+    );
     let result = match cli.verb {
         Verb::Server(args) => server::run(&args),
         Verb::Topic(verb) => topic::run(verb),
