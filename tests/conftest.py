@@ -10,7 +10,14 @@ from harness.broker import Broker, BuslaneBroker, KafkaBroker, buslane_binary
 
 # A quick pulse for what both brokers do in the background, so that tests of retention wait seconds, not minutes.
 SETTINGS: dict[str, dict[str, object]] = {
-    "kafka": {"log.retention.check.interval.ms": 500, "log.initial.task.delay.ms": 500, "log.segment.delete.delay.ms": 500},
+    "kafka": {
+        "log.retention.check.interval.ms": 500,
+        "log.initial.task.delay.ms": 500,
+        "log.segment.delete.delay.ms": 500,
+        # Kafka's own default, which scripts/apache-kafka shortens: a member of kafka-python that leads at once, before it
+        # knows its topic, assigns nothing and leaves it at that.
+        "group.initial.rebalance.delay.ms": 3000,
+    },
     "buslane": {"topics.retention_check": "500ms"},
 }
 BROKERS = {"kafka": KafkaBroker, "buslane": BuslaneBroker}

@@ -4,6 +4,7 @@ Groups take their time (an empty one waits for more members, a silent member for
 clients at once, started with the module, and each test asks for its own result.
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import itertools
@@ -63,8 +64,13 @@ class Group:
         member.close()
 
     def healthy(self) -> None:
-        failures = [(type(member).__name__, member.refresh().failure) for member in self.members if member.failure]
+        """Brings the members up to date, and none has failed."""
+        failures = [(type(member).__name__, member.failure) for member in self.members if member.refresh().failure]
         assert failures == []
+
+    def read(self) -> list[tuple[int, int]]:
+        """Partition and offset of each record that any member read."""
+        return [(index, offset) for member in self.members + self.gone for index, offset, _ in member.records]
 
     def state(self) -> list:
         return [(type(member).__name__, sorted(member.assignment), member.rebalances, member.failure) for member in self.members]
@@ -87,26 +93,20 @@ class Group:
         """Everything produced so far is read, once, in order; and committed."""
         expected = [(index, offset) for index in range(self.partitions) for offset in range(self.produced)]
 
-        def read() -> list:
-            return [record for member in self.members + self.gone for record in member.records]
-
         def is_read():
             self.healthy()
-            for member in self.members:
-                member.refresh()
-            return len(read()) >= len(expected)
+            return len(self.read()) >= len(expected)
 
         try:
             await_until(is_read, "all records are read", WAIT_S)
         except AssertionError:
             pass  # the comparison tells what is missing
-        found = sorted((index, offset) for index, offset, _ in read())
+        found = sorted(self.read())
         assert found == expected, f"missing {sorted(set(expected) - set(found))[:9]}, {len(found)} of {len(expected)}; {self.state()}"
-        assert all(value == b"%d" % offset for _, offset, value in read())
         for member in self.members:
             for index in member.assignment:
-                offsets = [offset for at, offset, _ in member.records if at == index]
-                assert offsets == sorted(offsets)
+                read = [(offset, value) for at, offset, value in member.records if at == index]
+                assert read == sorted(read) and all(value == b"%d" % offset for offset, value in read)
             member.commit()
 
     def committed(self) -> dict[int, int]:
@@ -267,6 +267,81 @@ def recreate(broker, client: str) -> None:
     group.close()
 
 
+class Committer:
+    """Commits rising offsets for many groups over one connection, until the connection ends."""
+
+    def __init__(self, broker, topic: str, groups: list[str]) -> None:
+        self.acknowledged = dict.fromkeys(groups, -1)
+        self.sent = dict.fromkeys(groups, -1)
+        self.refused: list[str] = []
+        self._connection, self._topic = broker.connect(timeout=30), topic
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for offset in itertools.count():
+                for group in self.acknowledged:
+                    rows = [{"index": 0, "offset": offset, "metadata": ""}]
+                    self.sent[group] = offset
+                    topics = [{"name": self._topic, "partitions": rows}]
+                    answer = protocol.OFFSET_COMMIT.ask(self._connection, 9, group=group, topics=topics)
+                    error = answer.topics[0].partitions[0].error
+                    if error:
+                        self.refused.append(wire.error_name(error))
+                    else:
+                        self.acknowledged[group] = offset
+        except (wire.ConnectionClosed, OSError):
+            pass
+
+    def end(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._connection.close()
+
+
+def survive(broker, ending: str) -> None:
+    """What was acknowledged is there when the broker starts again, and members go on."""
+    broker.start()
+    names = [f"kept-{n}" for n in range(20)]
+    broker.create_topic("kept")
+    coordinator_is_ready(broker, *names)
+    group = Group(broker, "surviving", 4)
+    for client in ("confluent", "java"):
+        group.join(client, strategy="range", session_ms=60_000)
+    group.await_shared()
+    group.produce(10)
+    group.read_all()
+    by_hand = Member(broker, "surviving-by-hand")
+    settle([by_hand])
+
+    commits = Committer(broker, "kept", names)
+    await_until(lambda: min(commits.acknowledged.values()) >= 20, "offsets are committed")
+    getattr(broker, ending)()
+    commits.end()
+    broker.start()
+    coordinator_is_ready(broker, *names, group.name, by_hand.group)
+    # A broker that stops may refuse; what it acknowledged is there, and nothing that was never sent.
+    with broker.connect() as connection:
+        answers = protocol.OFFSET_FETCH.ask(connection, 8, groups=[{"group": name, "topics": None} for name in names]).groups
+        for one in answers:
+            offset = one.topics[0].partitions[0].offset
+            assert commits.acknowledged[one.group] <= offset <= commits.sent[one.group], (one.group, commits.refused)
+    # A member goes on as if nothing had been. (Some clients rejoin when they lost sight of their topic.)
+    by_hand.connection = broker.connect()
+    assert by_hand.heartbeat() == "NONE"
+    assert by_hand.sync() == ("NONE", by_hand.member_id.encode())
+    assert by_hand.commit("kept", 5) == "NONE"
+    assert group.committed() == dict.fromkeys(range(4), 10)
+    group.produce(10)
+    # Who rejoins after it has read and before it has committed reads again: of what was not committed before the restart.
+    await_until(lambda: group.healthy() or len(set(group.read())) == 4 * 20, "the members read on", WAIT_S)
+    counts = collections.Counter(group.read())
+    assert all(counts[index, offset] == 1 for index in range(4) for offset in range(10))
+    group.close()
+    broker.stop()
+
+
 SCENARIOS = {
     **{("grow", client): (grow_and_shrink, client) for client in MEMBERS},
     **{("mix", strategy): (mix, strategy) for strategy in ("range", "roundrobin")},
@@ -284,11 +359,12 @@ SCENARIOS = {
 
 
 @pytest.fixture(scope="module")
-def outcome(broker):
+def outcome(broker, new_broker):
     """outcome(key): waits for a scenario; what failed there fails here."""
     coordinator_is_ready(broker, "warm-up")
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        running = {key: pool.submit(scenario, broker, *arguments) for key, (scenario, *arguments) in SCENARIOS.items()}
+        running = {("survive", ending): pool.submit(survive, new_broker(), ending) for ending in ("stop", "kill")}
+        running |= {key: pool.submit(scenario, broker, *arguments) for key, (scenario, *arguments) in SCENARIOS.items()}
         yield lambda *key: running[key].result(170)
         for one in running.values():
             one.cancel()
@@ -336,6 +412,11 @@ def test_a_group_without_offsets_starts_where_its_members_say(outcome, client, w
 @pytest.mark.parametrize("client", ["confluent", "java"])
 def test_a_member_finds_its_topic_made_anew(outcome, client):
     outcome("recreate", client)
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_groups_and_acknowledged_commits_survive_the_broker(outcome, ending):
+    outcome("survive", ending)
 
 
 # ---- committed offsets --------------------------------------------------------------------------------------------
@@ -543,78 +624,3 @@ def test_a_static_member_is_removed_by_its_name(broker, java):
     assert java("describe", group=group.name)["state"] == "Stable"
     java("remove-member", group=group.name, instance="named")
     assert java("describe", group=group.name)["state"] == "Empty"
-
-
-# ---- restarts of the broker ---------------------------------------------------------------------------------------
-
-
-class Committer:
-    """Commits rising offsets for many groups over one connection, until the connection ends."""
-
-    def __init__(self, broker, topic: str, groups: list[str]) -> None:
-        self.acknowledged = dict.fromkeys(groups, -1)
-        self.sent = dict.fromkeys(groups, -1)
-        self.refused: list[str] = []
-        self._connection, self._topic = broker.connect(timeout=30), topic
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            for offset in itertools.count():
-                for group in self.acknowledged:
-                    rows = [{"index": 0, "offset": offset, "metadata": ""}]
-                    self.sent[group] = offset
-                    topics = [{"name": self._topic, "partitions": rows}]
-                    answer = protocol.OFFSET_COMMIT.ask(self._connection, 9, group=group, topics=topics)
-                    error = answer.topics[0].partitions[0].error
-                    if error:
-                        self.refused.append(wire.error_name(error))
-                    else:
-                        self.acknowledged[group] = offset
-        except (wire.ConnectionClosed, OSError):
-            pass
-
-    def end(self) -> None:
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        self._connection.close()
-
-
-@pytest.mark.parametrize("ending", ["stop", "kill"])
-def test_groups_and_acknowledged_commits_survive_the_broker(new_broker, ending):
-    broker = new_broker().start()
-    names = [f"kept-{n}" for n in range(20)]
-    broker.create_topic("kept")
-    coordinator_is_ready(broker, *names)
-    group = Group(broker, "surviving", 4)
-    for client in ("confluent", "java"):
-        group.join(client, strategy="range", session_ms=60_000)
-    group.await_shared()
-    group.produce(10)
-    group.read_all()
-    by_hand = Member(broker, "surviving-by-hand")
-    settle([by_hand])
-
-    commits = Committer(broker, "kept", names)
-    await_until(lambda: min(commits.acknowledged.values()) >= 20, "offsets are committed")
-    getattr(broker, ending)()
-    commits.end()
-    broker.start()
-    coordinator_is_ready(broker, *names, group.name, by_hand.group)
-    # A broker that stops may refuse; what it acknowledged is there, and nothing that was never sent.
-    with broker.connect() as connection:
-        answers = protocol.OFFSET_FETCH.ask(connection, 8, groups=[{"group": name, "topics": None} for name in names]).groups
-        for one in answers:
-            offset = one.topics[0].partitions[0].offset
-            assert commits.acknowledged[one.group] <= offset <= commits.sent[one.group], (one.group, commits.refused)
-    # A member goes on as if nothing had been. (Some clients rejoin when they lost sight of their topic.)
-    by_hand.connection = broker.connect()
-    assert by_hand.heartbeat() == "NONE"
-    assert by_hand.sync() == ("NONE", by_hand.member_id.encode())
-    assert by_hand.commit("kept", 5) == "NONE"
-    assert group.committed() == dict.fromkeys(range(4), 10)
-    group.produce(10)
-    group.read_all()
-    group.close()
-    broker.stop()
