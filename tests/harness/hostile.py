@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from . import wire
+from . import groups, wire
 
 CONNECTIONS_AT_ONCE = 40
 PAUSE_S = 0.002  # between connections: the load is there to confuse, not to occupy the machine
@@ -31,6 +31,31 @@ def requests(generator: random.Random) -> list[bytes]:
         ),
         wire.frame(wire.DELETE_RECORDS, 1, bytes(wire.Writer().i32(1).string(topic).i32(1).i32(0).i64(-1).i32(1000).data), 1),
         wire.frame(wire.OFFSET_FOR_LEADER_EPOCH, 3, bytes(wire.Writer().i32(-1).i32(1).string(topic).i32(1).i32(0).i32(-1).i32(0).data), 1),
+        *group_requests(topic),
+    ]
+
+
+def group_requests(topic: str) -> list[bytes]:
+    group = {"group": "hostile"}
+    member = {**group, "member_id": "m", "generation": 1}
+    subscribed = [{"name": "range", "metadata": groups.subscription([topic])}]
+    partitions = [{"index": 0, "offset": 1, "metadata": "text"}]
+    return [
+        wire.frame(api.key, version, api.body(version, **fields), 1)
+        for api, version, fields in [
+            (groups.FIND_COORDINATOR, 4, {"keys": ["hostile", "other"]}),
+            (groups.JOIN, 3, {**group, "protocols": subscribed}),
+            (groups.JOIN, 9, {**group, "protocols": subscribed, "instance_id": "i", "reason": "why"}),
+            (groups.SYNC, 5, {**member, "assignments": [{"member_id": "m", "assignment": groups.assignment({topic: [0]})}]}),
+            (groups.HEARTBEAT, 4, member),
+            (groups.LEAVE, 5, {**group, "members": [{"member_id": "m", "instance_id": "i", "reason": "why"}]}),
+            (groups.OFFSET_COMMIT, 9, {**member, "topics": [{"name": topic, "partitions": partitions}]}),
+            (groups.OFFSET_FETCH, 9, {"groups": [{**group, "topics": [{"name": topic, "partitions": [0, 1]}]}]}),
+            (groups.DESCRIBE_GROUPS, 5, {"groups": ["hostile", "other"]}),
+            (groups.LIST_GROUPS, 5, {"states": ["Stable"], "types": ["classic"]}),
+            (groups.DELETE_GROUPS, 2, {"groups": ["hostile"]}),
+            (groups.OFFSET_DELETE, 0, {**group, "topics": [{"name": topic, "partitions": [{"index": 0}]}]}),
+        ]
     ]
 
 

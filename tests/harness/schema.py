@@ -118,10 +118,13 @@ class Api:
     request: list[Field]
     response: list[Field]
 
+    def body(self, version: int, **values) -> bytes:
+        out = Writer()
+        write(out, self.request, values, version, version >= self.flexible)
+        return bytes(out.data)
+
     def send(self, connection: Connection, version: int, **values) -> Pending:
-        body = Writer()
-        write(body, self.request, values, version, version >= self.flexible)
-        return Pending(self, version, connection, connection.send(self.key, version, bytes(body.data)))
+        return Pending(self, version, connection, connection.send(self.key, version, self.body(version, **values)))
 
     def ask(self, connection: Connection, version: int, **values) -> SimpleNamespace:
         return self.send(connection, version, **values).result()
