@@ -55,6 +55,8 @@ need_node() {
 
 need_kcat() { need_command kcat kcat "kcat in the tests"; }
 
+need_strace() { need_command strace strace "delays syncs in the tests, to see what waits for them"; }
+
 need_shellcheck() { need_command shellcheck shellcheck "checks these scripts"; }
 
 on_debian() { [[ -e /etc/debian_version ]] && command -v apt-get >/dev/null 2>&1; }

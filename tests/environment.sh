@@ -6,6 +6,7 @@ need_test_clients() {
     need_java
     need_node
     need_kcat
+    need_strace
 }
 
 # Sets TEST_PYTHON: a Python with tests/requirements.txt installed, outside the checkout, keyed by that file.

@@ -50,6 +50,16 @@ def send(connection, topic: str, **batch) -> str:
     return wire.produce(connection, {(topic, 0): Batch(**batch).encode()})[topic, 0].name
 
 
+def metrics(broker) -> str:
+    with urllib.request.urlopen(f"http://{broker.http}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def await_metric(broker, line: str, what: str) -> None:
+    """Waits until /metrics has a line that starts so."""
+    await_until(lambda: any(one.startswith(line) for one in metrics(broker).splitlines()), what)
+
+
 def seconds_until_closed(connection) -> float:
     began = time.monotonic()
     assert connection.is_closed_by_peer(), "still open"
@@ -135,9 +145,7 @@ def test_a_client_is_told_the_settings_that_kafka_has_too(serve):
         }
     )
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    with broker.connect() as connection:
-        (node,) = {leader for leader in [next(iter(admin.list_topics(timeout=10).brokers))]}
-        assert connection
+    (node,) = admin.list_topics(timeout=10).brokers
     (future,) = admin.describe_configs([ConfigResource("broker", str(node))]).values()
     told = future.result(10)
     assert {row["Kafka's name"] for row in ROWS if row["Kafka's name"]} - told.keys() == set()
@@ -216,11 +224,11 @@ def test_listening_to_other_machines_must_be_said_to_be_insecure(tmp_path):
 
 
 def test_a_shutdown_waits_for_requests_as_long_as_it_is_told(serve):
-    broker = serve({"server.shutdown_deadline": "1s"})
+    broker = serve({"server.shutdown_deadline": "1s"}, http=True)
     broker.create_topic("waited-for")
     with broker.connect(timeout=30) as connection:
         connection.send(wire.FETCH, 11, wire.fetch_body({("waited-for", 0): 0}, max_wait_ms=25_000))
-        time.sleep(0.1)  # so that it is in flight; too early, and the shutdown has nothing to wait for
+        await_metric(broker, 'buslane_requests_total{listener="kafka",api="Fetch"', "the request is in flight")
         began = time.monotonic()
         broker.stop()
         assert 0.9 < time.monotonic() - began < 5
@@ -231,8 +239,7 @@ def test_a_shutdown_waits_for_requests_as_long_as_it_is_told(serve):
 
 def test_memory_is_the_budget_that_is_told(serve):
     broker = serve({"limits.memory": "300MiB"}, http=True)
-    with urllib.request.urlopen(f"http://{broker.http}/metrics", timeout=10) as answer:
-        assert f'buslane_memory_budget_bytes{{listener="kafka"}} {300 << 20}\n' in answer.read().decode()
+    assert f'buslane_memory_budget_bytes{{listener="kafka"}} {300 << 20}\n' in metrics(broker)
 
 
 def test_a_request_is_as_long_as_it_may_be_and_no_longer(serve):
@@ -249,13 +256,8 @@ def test_a_request_is_as_long_as_it_may_be_and_no_longer(serve):
     assert broker.answers()
 
 
-def opened(broker, source: str) -> socket.socket:
-    return socket.create_connection(broker.address, 5, source_address=(source, 0))
-
-
-def is_refused(connection: socket.socket) -> bool:
-    """Closed at once; a connection that is taken stays open and silent."""
-    connection.settimeout(0.3)
+def is_closed_within(connection: socket.socket, seconds: float) -> bool:
+    connection.settimeout(seconds)
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -265,24 +267,23 @@ def is_refused(connection: socket.socket) -> bool:
 
 
 def test_connections_are_limited_in_all_and_by_address(serve):
-    broker = serve({"limits.connections": 5, "limits.connections_per_address": 3})
+    broker = serve({"limits.connections": 5, "limits.connections_per_address": 3}, http=True)
+    await_metric(broker, 'buslane_connections{listener="kafka"} 0', "the harness' own connections are gone")
     with contextlib.ExitStack() as held:
 
         def connect(source: str) -> socket.socket:
-            return held.enter_context(opened(broker, source))
+            return held.enter_context(socket.create_connection(broker.address, 5, source_address=(source, 0)))
 
-        # The harness' own connections may still be on their way out.
-        def three():
-            taken = [connect("127.0.0.2") for _ in range(3)]
-            return not any(is_refused(one) for one in taken) and taken
-
-        taken = await_until(three, "three connections of one address")
-        assert is_refused(connect("127.0.0.2")), "a fourth from the same address"
-        rest = [connect("127.0.0.3") for _ in range(2)]
-        assert not any(is_refused(one) for one in rest)
-        assert is_refused(connect("127.0.0.4")), "a sixth in all"
-        taken[0].close()
-        await_until(lambda: not is_refused(connect("127.0.0.4")), "one that ends makes room")
+        three = [connect("127.0.0.2") for _ in range(3)]
+        assert is_closed_within(connect("127.0.0.2"), 5), "a fourth from the same address"
+        two = [connect("127.0.0.3") for _ in range(2)]
+        assert is_closed_within(connect("127.0.0.4"), 5), "a sixth in all"
+        # Taken connections stay open and silent; the refused ones are closed by now.
+        assert not any(is_closed_within(one, 0.1) for one in three + two)
+        three[0].close()
+        await_until(lambda: not is_closed_within(connect("127.0.0.4"), 0.3), "one that ends makes room")
+        for limit in ("connections", "connections_per_address"):
+            await_metric(broker, f'buslane_connections_rejected_total{{listener="kafka",limit="{limit}"}} ', "refusals are counted")
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_is_not(serve):
@@ -338,11 +339,9 @@ def test_responses_must_be_taken_in_time(serve):
     fetch = wire.fetch_body({("large", 0): 0}, partition_max_bytes=50 << 20)
     slow.sendall(wire.frame(wire.FETCH, 11, fetch, 1))
 
-    def closed() -> bool:
-        with urllib.request.urlopen(f"http://{broker.http}/metrics", timeout=10) as answer:
-            return 'buslane_connections_closed_total{listener="kafka",reason="slow_reader"} 1\n' in answer.read().decode()
-
-    await_until(closed, "a client that takes nothing is closed", 10)
+    await_metric(
+        broker, 'buslane_connections_closed_total{listener="kafka",reason="slow_reader"} 1', "a client that takes nothing is closed"
+    )
     slow.close()
 
 
