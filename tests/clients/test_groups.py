@@ -21,7 +21,7 @@ from harness import groups as protocol
 from harness import wire
 from harness.broker import await_until
 from harness.clients import ALL, ClientError
-from harness.groups import Member, coordinator_is_ready, settle
+from harness.groups import Member, coordinator_is_ready
 from harness.members import MEMBERS, GroupMember
 from harness.records import Record
 
@@ -312,15 +312,20 @@ def survive(broker, ending: str) -> None:
     group.await_shared()
     group.produce(10)
     group.read_all()
-    by_hand = Member(broker, "surviving-by-hand")
-    settle([by_hand])
+    steady, halfway, fresh = by_hand = [Member(broker, f"by-hand-{n}") for n in range(3)]
+    for member, pending in [(member, member.start_join()) for member in by_hand]:
+        assert member.take_join(pending) == "NONE"
+    for member in (steady, halfway):
+        assert member.sync({member.member_id: b"all"}) == ("NONE", b"all")
+    # The broker ends between these two's JoinGroup and SyncGroup: of a second generation, and of a first one.
+    assert halfway.take_join(halfway.send_join()) == "NONE"
 
     commits = Committer(broker, "kept", names)
     await_until(lambda: min(commits.acknowledged.values()) >= 20, "offsets are committed")
     getattr(broker, ending)()
     commits.end()
     broker.start()
-    coordinator_is_ready(broker, *names, group.name, by_hand.group)
+    coordinator_is_ready(broker, *names, group.name, *(member.group for member in by_hand))
     # A broker that stops may refuse; what it acknowledged is there, and nothing that was never sent.
     with broker.connect() as connection:
         answers = protocol.OFFSET_FETCH.ask(connection, 8, groups=[{"group": name, "topics": None} for name in names]).groups
@@ -328,10 +333,18 @@ def survive(broker, ending: str) -> None:
             offset = one.topics[0].partitions[0].offset
             assert commits.acknowledged[one.group] <= offset <= commits.sent[one.group], (one.group, commits.refused)
     # A member goes on as if nothing had been. (Some clients rejoin when they lost sight of their topic.)
-    by_hand.connection = broker.connect()
-    assert by_hand.heartbeat() == "NONE"
-    assert by_hand.sync() == ("NONE", by_hand.member_id.encode())
-    assert by_hand.commit("kept", 5) == "NONE"
+    for member in by_hand:
+        member.connection = broker.connect()
+    assert steady.heartbeat() == "NONE"
+    assert steady.sync() == ("NONE", b"all")
+    assert steady.commit("kept", 5) == "NONE"
+    # A generation without an assignment never was.
+    assert halfway.heartbeat() == "ILLEGAL_GENERATION"
+    assert halfway.commit("kept", 5) == "ILLEGAL_GENERATION"
+    assert halfway.take_join(halfway.send_join()) == "NONE"
+    assert halfway.sync({halfway.member_id: b"new"}) == ("NONE", b"new")
+    assert fresh.heartbeat() == fresh.commit("kept", 5) == "UNKNOWN_MEMBER_ID"
+    assert fresh.take_join(fresh.send_join()) == "UNKNOWN_MEMBER_ID"
     assert group.committed() == dict.fromkeys(range(4), 10)
     group.produce(10)
     # Who rejoins after it has read and before it has committed reads again: of what was not committed before the restart.
