@@ -104,7 +104,7 @@ impl ClassicGroup {
             group: self.id.clone(),
             protocol_type: self.protocol_type.clone().unwrap_or_else(|| "".into()),
             state: self.state().name(),
-            group_type: "Classic",
+            group_type: "classic",
         }
     }
 }

@@ -36,7 +36,7 @@ impl Call<'_> {
                 group: id.clone(),
                 protocol_type: CONSUMER_PROTOCOL_TYPE.into(),
                 state: group.state().name(),
-                group_type: "Consumer",
+                group_type: "consumer",
             },
         });
         let mut groups: Vec<_> = listed

@@ -206,14 +206,14 @@ impl Shard {
         self.groups.values().map(|group| match group {
             Group::Classic(group) => GroupSummary {
                 group: &group.id,
-                group_type: "Classic",
+                group_type: "classic",
                 state: group.state().name(),
                 members: group.members().len(),
                 generation: group.generation,
             },
             Group::Consumer(group) => GroupSummary {
                 group: group.group_id(),
-                group_type: "Consumer",
+                group_type: "consumer",
                 state: group.state().name(),
                 members: group.members().len(),
                 generation: group.epoch(),

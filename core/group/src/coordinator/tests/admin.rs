@@ -85,7 +85,7 @@ fn groups_are_listed_by_state_and_type() {
     assert!(list(&mut w, &["nonsense"], &[]).is_empty());
     let Reply::ListGroups(reply) = w.ask(Request::ListGroups(ListGroups::default())) else { panic!() };
     let simple = &reply.groups[1];
-    assert_eq!((&*simple.protocol_type, simple.state, simple.group_type), ("", "Empty", "Classic"));
+    assert_eq!((&*simple.protocol_type, simple.state, simple.group_type), ("", "Empty", "classic"));
     assert_eq!(&*reply.groups[2].protocol_type, "consumer");
 }
 

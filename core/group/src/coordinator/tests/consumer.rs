@@ -69,7 +69,7 @@ fn a_member_joins_commits_and_leaves() {
     let mut w = World::new();
     let told = ask(&mut w, "g", beat("m", 0)).unwrap();
     assert_eq!((told.member_epoch, told.assignment.unwrap().len()), (1, 3));
-    assert_eq!(listed(&mut w), [("g".to_string(), "Consumer", "Stable")]);
+    assert_eq!(listed(&mut w), [("g".to_string(), "consumer", "Stable")]);
     let newer = |epoch, member: &str| OffsetCommit { version: 9, ..commit("g", epoch, member, "t", 7) };
     assert_eq!(w.ask_commit(newer(1, "m")), NONE);
     assert_eq!(w.ask_commit(newer(2, "m")), ErrorCode::STALE_MEMBER_EPOCH);
@@ -193,16 +193,16 @@ fn an_empty_group_takes_the_protocol_of_its_next_member() {
     w.ask_commit(commit("g", 1, &ids[0], "t", 5));
     w.ask(Request::LeaveGroup(leave("g", &ids[0])));
     ask(&mut w, "g", beat("m", 0)).unwrap();
-    assert_eq!(listed(&mut w), [("g".to_string(), "Consumer", "Stable")]);
+    assert_eq!(listed(&mut w), [("g".to_string(), "consumer", "Stable")]);
     w.restart();
-    assert_eq!((listed(&mut w)[0].1, w.offset("g", "t", 0)), ("Consumer", 5));
+    assert_eq!((listed(&mut w)[0].1, w.offset("g", "t", 0)), ("consumer", 5));
     ask(&mut w, "g", beat("m", -1)).unwrap();
     assert_eq!(w.ask_join(join("g", "stranger")).error_code, ErrorCode::UNKNOWN_MEMBER_ID);
-    assert_eq!(listed(&mut w)[0].1, "Consumer", "a request that is refused changes nothing");
+    assert_eq!(listed(&mut w)[0].1, "consumer", "a request that is refused changes nothing");
     assert_eq!(w.ask_join(join("g", "")).error_code, ErrorCode::MEMBER_ID_REQUIRED);
-    assert_eq!(listed(&mut w), [("g".to_string(), "Classic", "Empty")]);
+    assert_eq!(listed(&mut w), [("g".to_string(), "classic", "Empty")]);
     w.restart();
-    assert_eq!((listed(&mut w)[0].1, w.offset("g", "t", 0)), ("Classic", 5));
+    assert_eq!((listed(&mut w)[0].1, w.offset("g", "t", 0)), ("classic", 5));
 }
 
 #[test]
@@ -247,9 +247,9 @@ fn a_classic_group_goes_over_with_its_members_and_back() {
     w.ask_commit(commit("g", 1, &old, "t", 5));
 
     ask(&mut w, "g", beat("new", 0)).unwrap();
-    assert_eq!(listed(&mut w)[0].1, "Consumer");
+    assert_eq!(listed(&mut w)[0].1, "consumer");
     w.restart();
-    assert_eq!((listed(&mut w)[0].1, w.offset("g", "t", 0)), ("Consumer", 5));
+    assert_eq!((listed(&mut w)[0].1, w.offset("g", "t", 0)), ("consumer", 5));
     // The classic member is told to rejoin, gives up its share, and is told what it has.
     assert_eq!(w.beat("g", 1, &old), ErrorCode::REBALANCE_IN_PROGRESS);
     let rejoin = |w: &mut World| {
@@ -294,6 +294,6 @@ fn requests_that_wait_in_a_group_that_goes_over_are_answered() {
     let first = w.send_join(JoinGroup { version: 3, ..join("h", "") });
     ask(&mut w, "h", beat("new", 0)).unwrap();
     assert_eq!(w.joined(first).error_code, ErrorCode::REBALANCE_IN_PROGRESS);
-    assert_eq!(w.state_name("h"), "Consumer");
+    assert_eq!(w.state_name("h"), "consumer");
     w.pass(400_000);
 }
