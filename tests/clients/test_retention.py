@@ -54,6 +54,16 @@ def test_segments_go_when_their_newest_record_is_older_than_the_retention(broker
     assert [r.value for r in received][-3:] == [b"fresh"] * 3
 
 
+def test_segments_whose_records_have_no_timestamps_go_by_the_time_they_were_written(broker, topic):
+    broker.create_topic(topic, segment_bytes=SEGMENT_BYTES, retention_ms=3_000)
+    fill(broker, topic, 3, timestamp=-1)
+    with broker.connect() as connection:
+        batches = wire.fetch(connection, {(topic, 0): 0}).partitions[topic, 0].batches
+        assert {(b.base_timestamp, b.max_timestamp) for b in batches} == {(-1, -1)}
+    await_until(lambda: bounds(broker, topic)[0] >= 4, "old segments go", deadline_s=60, every_s=0.2)
+    assert bounds(broker, topic)[1] == 6
+
+
 def test_a_consumer_left_behind_by_retention_goes_on_at_the_log_start(broker, topic):
     broker.create_topic(topic, segment_bytes=SEGMENT_BYTES, retention_bytes=SEGMENT_BYTES)
     fill(broker, topic, 4)

@@ -228,6 +228,39 @@ def test_a_disk_that_fails_with_eio_gives_no_false_success(new_broker, failing_d
     broker.kill()  # a clean stop syncs the file system, and Linux may tell it of the old error once more
 
 
+def test_a_broker_that_can_write_no_metadata_says_so_and_ends(new_broker, failing_disk, topic):
+    """Nothing more can be promised, so it stops for whoever watches over it; what it acknowledged is there afterwards."""
+    broker = new_broker({"buslane": {"server.disk_reserve": "1MiB"}}, data=failing_disk.path / "data").start()
+    broker.create_topic(topic)
+    with broker.connect(timeout=30) as connection:
+        assert send(connection, topic).error == 0
+        failing_disk.fail()
+        created = []
+        for number in range(1000):
+            try:
+                error, _ = wire.create_topic(connection, f"{topic}-{number}", 100, {})
+            except (OSError, wire.ConnectionClosed):
+                break
+            if error:
+                assert wire.error_name(error) == "UNKNOWN_SERVER_ERROR", wire.error_name(error)
+                break
+            created.append(number)
+        else:
+            raise AssertionError("100,000 partitions on a full backing store: the fault did not bite")
+    # Without a word from anybody else.
+    assert broker.process.wait(timeout=30) == 1
+    said = broker.log_text()
+    assert "the metadata log failed: " in said and str(failing_disk.path / "data" / "meta") in said, said
+    assert said.rstrip().splitlines()[-1].startswith("buslane: ") and "start the server again" in said, said
+    failing_disk.heal()
+    broker.start()
+    with broker.connect(timeout=30) as connection:
+        names = {name for name, found in wire.metadata(connection, None).items() if found.error == 0}
+        assert {f"{topic}-{number}" for number in created} <= names
+        assert wire.list_offset(connection, topic, 0, wire.LATEST).offset == 1
+    broker.kill()  # as above
+
+
 def wire_alive(broker) -> bool:
     """The process answers, whatever its disk does."""
     return broker.process.poll() is None and broker.answers()

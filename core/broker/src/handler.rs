@@ -24,6 +24,9 @@ impl NodeHandler {
     /// Whether requests are served; else what that waits for.
     pub fn ready(&self) -> Result<(), String> {
         let node = self.node.get().ok_or("the data folder is being opened")?;
+        if let Some(failure) = node.failure() {
+            return Err(failure);
+        }
         match node.recovering() {
             0 => Ok(()),
             n => Err(format!("{n} partitions recover")),

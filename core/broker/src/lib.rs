@@ -4,6 +4,7 @@ mod broker_settings;
 mod clock;
 pub mod config;
 mod fetch_sessions;
+mod follow;
 mod groups;
 mod handler;
 pub mod http;

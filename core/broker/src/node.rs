@@ -1,5 +1,5 @@
-//! The node: opens store and metadata, owns its partitions, follows the image, retires and scrubs old segments, stops in
-//! order.
+//! The node: opens store and metadata, takes up its partitions, changes the metadata, watches over disk and time, stops
+//! in order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -12,11 +12,12 @@ use arc_swap::ArcSwap;
 use buslane_log::disk::{Disk, boot_id};
 use buslane_log::fs::Fs;
 use buslane_log::{DataDir, Identity, SpaceState, Store, StoreOptions, Syncer, SyncerOptions, Wanted};
-use buslane_meta::{Command, Consensus, Event, Image, NodeImage, RaftConsensus, Refused, TopicImage};
+use buslane_meta::{Command, Consensus, Event, Image, NodeImage, RaftConsensus, Refused};
 use buslane_partition::Phase;
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::broker_settings::BrokerSetting;
@@ -24,10 +25,10 @@ use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::metrics::ScrubMetrics;
-use crate::partitions::{Context, Partition, Topic, Topics, chain_view};
+use crate::partitions::{Context, Partition, Topics};
 use crate::producer_ids::ProducerIds;
+use crate::retention;
 use crate::scrub::{DamageTable, ScrubSettings, Scrubber};
-use crate::topic_config::TopicConfig;
 
 /// Assignments in one proposal when a node takes up its partitions.
 const ASSIGN_BATCH: usize = 1_000;
@@ -115,8 +116,9 @@ pub struct Node {
     scrubber: Mutex<Option<Scrubber>>,
     writable: AtomicBool,
     stopping: AtomicBool,
-    following: Mutex<Arc<Image>>,
-    retention_check: Duration,
+    failure: watch::Sender<Option<String>>,
+    /// The image that the topics are made from.
+    pub(crate) following: Mutex<Arc<Image>>,
     _data: DataDir,
 }
 
@@ -126,7 +128,7 @@ impl Node {
     pub async fn start(settings: NodeSettings, scrub_metrics: ScrubMetrics) -> anyhow::Result<Arc<Node>> {
         let runtime = tokio::runtime::Handle::current();
         let fs: Arc<dyn Fs> = Arc::new(Disk);
-        let clock = Clock::default();
+        let clock = Clock::start();
         let wanted = Wanted { cluster_id: None, node_id: settings.node_id.map(NodeId) };
         let data = DataDir::open(&fs, &settings.data, &wanted, || Identity {
             cluster_id: uuid::Uuid::new_v4().simple().to_string(),
@@ -162,7 +164,6 @@ impl Node {
             segment_idle_ms: settings.segment_idle.as_millis() as i64,
             producer_expiry_ms: settings.producer_expiry.as_millis() as i64,
         });
-        let now_ms = context.clock.now_ms();
         let node = Arc::new(Node {
             id,
             data: settings.data.clone(),
@@ -180,21 +181,24 @@ impl Node {
             topics: ArcSwap::default(),
             sessions: FetchSessions::default(),
             producer_ids: ProducerIds::default(),
-            groups: Groups::new(buslane_group::Config::default(), now_ms),
+            groups: Groups::new(buslane_group::Config::default(), clock),
             runtime,
             raft,
             syncer: Mutex::new(Some(syncer)),
             scrubber: Mutex::new(None),
             writable: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
-            retention_check: settings.retention_check,
+            failure: watch::Sender::new(None),
             _data: data,
         });
         node.take_up(report.incarnation, settings.advertised_port).await?;
         node.groups.take_up(&node);
         *node.scrubber.lock() = Scrubber::start(&node.context, settings.scrub, scrub_metrics);
+        node.look_at_space();
         let ticking = node.clone();
         node.runtime.spawn(async move { ticking.tick().await });
+        let retaining = node.clone();
+        node.runtime.spawn(async move { retention::run(&retaining, settings.retention_check).await });
         Ok(node)
     }
 
@@ -247,97 +251,32 @@ impl Node {
         Ok(())
     }
 
-    /// Brings the topics up to the image: new ones appear, changed ones are reconfigured, deleted ones go.
-    pub fn follow(self: &Arc<Self>) {
-        let mut seen = self.following.lock();
-        let image = self.consensus.image();
-        let mut topics = None;
-        for topic in image.topics.values() {
-            let same = seen.topic(topic.id).is_some_and(|old| {
-                old.config == topic.config && old.partitions.len() == topic.partitions.len()
-            });
-            if !same {
-                let topics = topics.get_or_insert_with(|| Topics::clone(&self.topics.load()));
-                let entered = self.enter(topic, topics.with_id(topic.id).cloned());
-                topics.insert(entered);
-            }
-        }
-        let gone: Vec<Arc<TopicImage>> =
-            seen.topics.values().filter(|t| image.topic(t.id).is_none()).cloned().collect();
-        for topic in &gone {
-            let topics = topics.get_or_insert_with(|| Topics::clone(&self.topics.load()));
-            if let Some(removed) = topics.remove(topic.id) {
-                self.remove_files(&removed, topic);
-            }
-        }
-        if let Some(topics) = topics {
-            self.topics.store(Arc::new(topics));
-        }
-        *seen = image;
-        if !gone.is_empty() {
-            let gone: Vec<_> = gone.iter().map(|topic| (topic.name.as_str().into(), topic.id)).collect();
-            self.groups.topics_deleted(&gone);
-        }
-    }
-
-    /// A topic for the table; partitions that are there already go on.
-    fn enter(self: &Arc<Self>, image: &TopicImage, old: Option<Arc<Topic>>) -> Arc<Topic> {
-        let config = Arc::new(TopicConfig::resolve(&image.config, &self.server_configs));
-        let name: Arc<str> = old.as_ref().map_or_else(|| image.name.as_str().into(), |t| t.name.clone());
-        let mut partitions = old.map_or_else(Vec::new, |t| t.partitions.clone());
-        for partition in &partitions {
-            partition.reconfigure(config.clone());
-        }
-        for (index, p) in image.partitions.iter().enumerate().skip(partitions.len()) {
-            let id = TopicPartition { topic: image.id, partition: index as i32 };
-            let partition = Partition::new(id, name.clone(), self.context.clone(), config.clone());
-            if p.owner == Some(self.id) {
-                partition.start(chain_view(p), p.plan.clone(), p.log_start_offset);
-            }
-            partitions.push(partition);
-        }
-        Arc::new(Topic { id: image.id, name, config, partitions })
-    }
-
-    /// Fences a deleted topic's partitions and removes their copies.
-    fn remove_files(&self, topic: &Topic, image: &TopicImage) {
-        for partition in &topic.partitions {
-            partition.fence();
-        }
-        let context = self.context.clone();
-        let (id, count) = (topic.id, image.partitions.len() as i32);
-        drop(self.runtime.spawn_blocking(move || {
-            let found = match context.store.list() {
-                Ok(found) => found,
-                Err(error) => {
-                    return tracing::warn!(%error, "a deleted topic's files stay until the next start");
-                }
-            };
-            for copy in found.iter().filter(|c| c.segment.partition.topic == id) {
-                if let Err(error) = context.store.delete(&copy.segment, copy.base_offset) {
-                    tracing::warn!(%error, segment = %copy.segment, "file not removed");
-                }
-            }
-            for partition in 0..count {
-                let partition = TopicPartition { topic: id, partition };
-                if let Err(error) = context.store.forget_partition(partition) {
-                    tracing::warn!(%error, %partition, "promise not forgotten");
-                }
-            }
-        }));
-    }
-
-    /// Proposes commands and follows the image they make. An answer that is lost is UNKNOWN_SERVER_ERROR to the client,
-    /// who looks and asks again.
+    /// Proposes commands, follows the image they make, and removes the copies that left their chains. An answer that is
+    /// lost is UNKNOWN_SERVER_ERROR to the client, who looks and asks again.
     pub async fn propose_all(
         self: &Arc<Self>,
         commands: Vec<Command>,
     ) -> Result<Vec<Result<Event, Refused>>, ErrorCode> {
-        let outcomes = self.commit(commands).await?;
-        if outcomes.iter().any(Result::is_ok) {
-            self.follow();
-        }
-        Ok(outcomes)
+        let node = self.clone();
+        // A task of its own: the change happens though nobody waits for the answer any more (a request's future is
+        // dropped with its connection), and so must all that follows from it.
+        let change = self.runtime.spawn(async move {
+            let starts: Vec<Option<TopicPartition>> = commands.iter().map(moves_log_start).collect();
+            let outcomes = node.commit(commands).await?;
+            if outcomes.iter().any(Result::is_ok) {
+                node.follow();
+            }
+            for (partition, outcome) in starts.into_iter().zip(&outcomes) {
+                if let (Some(partition), Ok(Event::Dropped(dropped))) = (partition, outcome) {
+                    node.context.remove_dropped(partition, dropped.clone());
+                }
+            }
+            Ok(outcomes)
+        });
+        change.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        })
     }
 
     async fn commit(&self, commands: Vec<Command>) -> Result<Vec<Result<Event, Refused>>, ErrorCode> {
@@ -350,28 +289,22 @@ impl Node {
     /// Proposes one command.
     pub async fn propose(self: &Arc<Self>, command: Command) -> Result<Event, ErrorCode> {
         let outcome = self.propose_all(vec![command]).await?.into_iter().next();
-        outcome.expect("one outcome for one command").map_err(|refused| match refused {
-            Refused::Unknown => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            Refused::NameTaken(_) | Refused::IdTaken => ErrorCode::TOPIC_ALREADY_EXISTS,
-            Refused::Count { .. } => ErrorCode::INVALID_PARTITIONS,
-            Refused::BeyondEnd { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
-            Refused::Epoch { .. } | Refused::Chain(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
-            Refused::NoStore => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
-        })
+        outcome.expect("one outcome for one command").map_err(|refused| error_code(&refused))
     }
 
-    /// Moves a partition's log start, and removes what lies below it.
-    pub async fn advance_log_start(
+    /// Moves the log starts of partitions, and removes what lies below them; an outcome for each.
+    pub async fn advance_log_starts(
         self: &Arc<Self>,
-        partition: &Arc<Partition>,
-        offset: i64,
-    ) -> Result<(), ErrorCode> {
-        let event = self.propose(Command::AdvanceLogStart { partition: partition.id, offset }).await?;
-        partition.set_log_start_offset(offset);
-        if let Event::Dropped(dropped) = event {
-            self.context.remove_dropped(partition.id, dropped);
+        starts: &[(TopicPartition, i64)],
+    ) -> Vec<Result<(), ErrorCode>> {
+        let command = |(partition, offset): &(_, _)| Command::AdvanceLogStart {
+            partition: *partition,
+            offset: *offset,
+        };
+        match self.propose_all(starts.iter().map(command).collect()).await {
+            Ok(outcomes) => outcomes.into_iter().map(|o| o.map(drop).map_err(|r| error_code(&r))).collect(),
+            Err(code) => vec![Err(code); starts.len()],
         }
-        Ok(())
     }
 
     /// A topic id that was never used (KIP-516: random).
@@ -423,28 +356,50 @@ impl Node {
         }
     }
 
+    /// Why the node cannot go on, once that is so: its metadata or its store can write nothing more.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    /// Returns when there is a [`Node::failure`].
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await.expect("the node has the sender");
+        failed.clone().expect("waited for")
+    }
+
+    /// Both failures are for good: what is on the disk is whole, and only a new start can say how far it goes.
+    fn look_for_failure(&self) {
+        let metadata = || self.consensus.failure().map(|why| format!("the metadata log failed: {why}"));
+        let store = || self.context.store.failure().map(|why| format!("the store's journal failed: {why}"));
+        if let Some(why) = metadata().or_else(store)
+            && self.failure.send_if_modified(|failure| failure.replace(why.clone()).is_none())
+        {
+            tracing::error!(why, "nothing more can be made durable; the node stops");
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     async fn tick(self: Arc<Self>) {
-        let mut since_retention = Duration::ZERO;
-        self.look_at_space();
         loop {
-            tokio::time::sleep(TICK.min(self.retention_check)).await;
-            if self.stopping.load(Ordering::Relaxed) {
+            tokio::time::sleep(TICK).await;
+            if self.is_stopping() {
                 return;
             }
             self.look_at_space();
+            self.look_for_failure();
             let topics = self.topics.load_full();
             for partition in topics.iter().flat_map(|t| &t.partitions) {
                 partition.tick();
             }
-            since_retention += TICK.min(self.retention_check);
-            if since_retention >= self.retention_check {
-                since_retention = Duration::ZERO;
-                crate::retention::run(&self).await;
-            }
         }
     }
 
-    /// The clean stop: seals every open segment, syncs, writes the clean-stop marker. No request may be in flight.
+    /// The clean stop: seals every open segment, syncs, writes the clean-stop marker. No request may be in flight. A
+    /// node that failed is left as a kill would leave it: the next start recovers.
     pub async fn stop(self: &Arc<Self>) -> anyhow::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         self.groups.stop();
@@ -452,13 +407,17 @@ impl Node {
         if let Some(scrubber) = scrubber {
             scrubber.stop().await;
         }
-        let topics = self.topics.load_full();
-        let mut leaving = JoinSet::new();
-        for partition in topics.iter().flat_map(|t| &t.partitions) {
-            let partition = partition.clone();
-            leaving.spawn(async move { partition.step_down().await });
+        if self.failure().is_none() {
+            let topics = self.topics.load_full();
+            let mut leaving = JoinSet::new();
+            for partition in topics.iter().flat_map(|t| &t.partitions) {
+                let partition = partition.clone();
+                leaving.spawn(async move { partition.step_down().await });
+            }
+            while leaving.join_next().await.is_some() {}
+            // Sealing may have found out.
+            self.look_for_failure();
         }
-        while leaving.join_next().await.is_some() {}
         self.raft.stop().await;
         let node = self.clone();
         self.runtime
@@ -466,10 +425,32 @@ impl Node {
                 if let Some(syncer) = node.syncer.lock().take() {
                     syncer.stop();
                 }
-                // The store is shared with partitions that are still referred to; nothing is appended any more.
-                node.context.store.close()
+                match node.failure() {
+                    Some(failure) => Err(anyhow::anyhow!(failure)),
+                    // The store is shared with partitions that are still referred to; nothing is appended any more.
+                    None => Ok(node.context.store.close()?),
+                }
             })
-            .await??;
-        Ok(())
+            .await?
+    }
+}
+
+/// The partition whose log start a command moves.
+fn moves_log_start(command: &Command) -> Option<TopicPartition> {
+    match command {
+        Command::AdvanceLogStart { partition, .. } => Some(*partition),
+        _ => None,
+    }
+}
+
+/// What a client is told of a refusal.
+fn error_code(refused: &Refused) -> ErrorCode {
+    match refused {
+        Refused::Unknown => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        Refused::NameTaken(_) | Refused::IdTaken => ErrorCode::TOPIC_ALREADY_EXISTS,
+        Refused::Count { .. } => ErrorCode::INVALID_PARTITIONS,
+        Refused::BeyondEnd { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+        Refused::Epoch { .. } | Refused::Chain(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        Refused::NoStore => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
     }
 }

@@ -1,29 +1,34 @@
 //! Retention by time and size: which sealed segments may go. The open one stays until it is sealed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use buslane_meta::{PartitionImage, SegmentStatus};
+use buslane_meta::{PartitionImage, SegmentImage, SegmentStatus};
 
 use crate::node::Node;
+use crate::partitions::Partition;
 use crate::topic_config::TopicConfig;
 
 /// Where a partition's log should start, when it should start later than it does.
 ///
 /// Segments go from the oldest on: by time while their newest record is older than `retention.ms`, by size while what
-/// remains without them is at least `retention.bytes` (Kafka's rules).
+/// remains without them is at least `retention.bytes` (Kafka's rules). `written_ms` says when a segment without
+/// timestamps was written last, in ms since the Unix epoch; one of which even that is not known stays.
 pub fn new_log_start(
     partition: &PartitionImage,
     open_bytes: u64,
     config: &TopicConfig,
     now_ms: i64,
+    written_ms: impl Fn(&SegmentImage) -> Option<i64>,
 ) -> Option<i64> {
     let mut total = partition.sealed_bytes() + open_bytes;
     let mut start = None;
     for segment in &partition.chain {
         let SegmentStatus::Sealed { end_offset, bytes, max_timestamp } = segment.status else { break };
+        let newest_ms = || Some(max_timestamp).filter(|ms| *ms >= 0).or_else(|| written_ms(segment));
         let too_old = config
             .retention_ms
-            .is_some_and(|ms| max_timestamp >= 0 && now_ms.saturating_sub(max_timestamp) > ms);
+            .is_some_and(|ms| newest_ms().is_some_and(|newest| now_ms.saturating_sub(newest) > ms));
         let too_much = config.retention_bytes.is_some_and(|limit| total - bytes >= limit);
         if !too_old && !too_much {
             break;
@@ -34,18 +39,35 @@ pub fn new_log_start(
     start.filter(|s| *s > partition.log_start_offset)
 }
 
-/// One pass over all partitions of a node.
-pub async fn run(node: &Arc<Node>) {
-    let topics = node.topics.load_full();
-    let now_ms = node.context.clock.now_ms();
-    for topic in topics.iter() {
-        for partition in &topic.partitions {
-            let image = node.consensus.image();
-            let Some(p) = image.partition(partition.id) else { continue };
-            let Some(offset) = new_log_start(p, partition.open_bytes(), &topic.config, now_ms) else {
-                continue;
-            };
-            match node.advance_log_start(partition, offset).await {
+/// Looks at all partitions of a node each `check`, until it stops.
+pub async fn run(node: &Arc<Node>, check: Duration) {
+    loop {
+        tokio::time::sleep(check).await;
+        if node.is_stopping() {
+            return;
+        }
+        pass(node).await;
+    }
+}
+
+/// Log starts in one proposal.
+const BATCH: usize = 1_000;
+
+async fn pass(node: &Arc<Node>) {
+    let due = {
+        let node = node.clone();
+        // Off the runtime's threads: a segment without timestamps is looked for on the disk.
+        let found = node.runtime.clone().spawn_blocking(move || due(&node)).await;
+        match found {
+            Ok(due) => due,
+            Err(ended) => return tracing::error!(%ended, "retention found nothing out"),
+        }
+    };
+    for batch in due.chunks(BATCH) {
+        let starts: Vec<_> = batch.iter().map(|(partition, offset)| (partition.id, *offset)).collect();
+        let outcomes = node.advance_log_starts(&starts).await;
+        for ((partition, offset), outcome) in batch.iter().zip(outcomes) {
+            match outcome {
                 Ok(()) => tracing::info!(?partition, log_start_offset = offset, "old segments are dropped"),
                 Err(error) => tracing::warn!(?partition, %error, "old segments could not be dropped"),
             }
@@ -53,11 +75,26 @@ pub async fn run(node: &Arc<Node>) {
     }
 }
 
+/// The partitions whose log should start later, and where.
+fn due(node: &Node) -> Vec<(Arc<Partition>, i64)> {
+    let (image, topics) = (node.consensus.image(), node.topics.load_full());
+    let now_ms = node.context.clock.wall_ms();
+    let mut due = Vec::new();
+    for topic in topics.iter() {
+        for partition in &topic.partitions {
+            let Some(p) = image.partition(partition.id) else { continue };
+            let written_ms = |segment: &SegmentImage| partition.written_ms(segment);
+            let start = new_log_start(p, partition.open_bytes(), &topic.config, now_ms, written_ms);
+            due.extend(start.map(|offset| (partition.clone(), offset)));
+        }
+    }
+    due
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use buslane_meta::SegmentImage;
     use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId};
 
     use super::*;
@@ -84,6 +121,11 @@ mod tests {
         p
     }
 
+    /// For partitions all of whose segments have timestamps.
+    fn timed(segment: &SegmentImage) -> Option<i64> {
+        panic!("{segment:?} has a timestamp")
+    }
+
     fn config(settings: &[(&str, &str)]) -> TopicConfig {
         let map: BTreeMap<String, String> =
             settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -93,20 +135,41 @@ mod tests {
     #[test]
     fn segments_go_when_their_newest_record_is_too_old() {
         let by_time = config(&[("retention.ms", "100")]);
-        assert_eq!(new_log_start(&partition(), 0, &by_time, 110), None);
-        assert_eq!(new_log_start(&partition(), 0, &by_time, 111), Some(100));
-        assert_eq!(new_log_start(&partition(), 0, &by_time, 1_000), Some(300), "the open segment stays");
-        assert_eq!(new_log_start(&partition(), 0, &config(&[("retention.ms", "-1")]), i64::MAX), None);
+        assert_eq!(new_log_start(&partition(), 0, &by_time, 110, timed), None);
+        assert_eq!(new_log_start(&partition(), 0, &by_time, 111, timed), Some(100));
+        assert_eq!(
+            new_log_start(&partition(), 0, &by_time, 1_000, timed),
+            Some(300),
+            "the open segment stays"
+        );
+        assert_eq!(new_log_start(&partition(), 0, &config(&[("retention.ms", "-1")]), i64::MAX, timed), None);
     }
 
     #[test]
     fn segments_go_while_enough_remains_without_them() {
         let by_size = config(&[("retention.bytes", "2000"), ("retention.ms", "-1")]);
-        assert_eq!(new_log_start(&partition(), 0, &by_size, 0), Some(100));
-        assert_eq!(new_log_start(&partition(), 999, &by_size, 0), Some(100));
-        assert_eq!(new_log_start(&partition(), 1_000, &by_size, 0), Some(200));
+        assert_eq!(new_log_start(&partition(), 0, &by_size, 0, timed), Some(100));
+        assert_eq!(new_log_start(&partition(), 999, &by_size, 0, timed), Some(100));
+        assert_eq!(new_log_start(&partition(), 1_000, &by_size, 0, timed), Some(200));
         let mut started = partition();
         started.log_start_offset = 100;
-        assert_eq!(new_log_start(&started, 0, &by_size, 0), None, "it starts there already");
+        assert_eq!(new_log_start(&started, 0, &by_size, 0, timed), None, "it starts there already");
+    }
+
+    #[test]
+    fn a_segment_without_timestamps_is_as_old_as_its_last_write() {
+        let by_time = config(&[("retention.ms", "100")]);
+        let mut p = partition();
+        let first = Arc::make_mut(&mut p.chain[0]);
+        first.status = SegmentStatus::Sealed { end_offset: 100, bytes: 1_000, max_timestamp: -1 };
+        let start = |now_ms, written: Option<i64>| {
+            new_log_start(&p, 0, &by_time, now_ms, |segment| {
+                assert_eq!(segment.base_offset, 0, "the others have timestamps");
+                written
+            })
+        };
+        assert_eq!(start(1_000, Some(899)), Some(300));
+        assert_eq!(start(1_000, Some(900)), None);
+        assert_eq!(start(1_000, None), None, "its age is not known");
     }
 }

@@ -64,9 +64,24 @@ pub async fn run(
         .with_context(|| format!("cannot start with the data in {}", config.server.data.display()))?;
     handler.serve(node.clone());
     started(&Started { kafka, http, cluster_id: node.cluster_id.clone(), node_id: node.id.0 });
-    server.run(shutdown).await;
-    tracing::info!("sealing open segments");
-    let stopped = node.stop().await.context("the clean stop failed; the next start recovers");
+    let ended = async {
+        tokio::select! {
+            () = shutdown => {}
+            _ = node.failed() => {}
+        }
+    };
+    server.run(ended).await;
+    let stopped = match node.failure() {
+        None => {
+            tracing::info!("sealing open segments");
+            node.stop().await.context("the clean stop failed; the next start recovers")
+        }
+        // Nothing more can be promised; whoever watches over the process starts it again.
+        Some(_) => node.stop().await.context(
+            "the server ended by itself: nothing more could be made durable. What was acknowledged is on the disk; \
+             look after the disk and start the server again",
+        ),
+    };
     stop_http.notify_one();
     stopped
 }

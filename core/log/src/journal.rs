@@ -158,6 +158,11 @@ impl Journal {
         Ok((journal, replayed))
     }
 
+    /// The first failure, once there was one.
+    pub(crate) fn failure(&self) -> Option<JournalFailed> {
+        self.shared.lock().failed.clone()
+    }
+
     /// Looks at the facts, durable or not yet.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.shared.lock().state)

@@ -299,6 +299,14 @@ impl Segment {
         layout::part(&self.store.syncs.root, &self.reference, self.base_offset, part)
     }
 
+    /// When its log was written last, in ms since the Unix epoch; `None` where the file system does not say.
+    pub fn written_ms(&self) -> io::Result<Option<i64>> {
+        let log = self.log()?;
+        let Some(file) = log.os_file() else { return Ok(None) };
+        let since = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH);
+        Ok(since.ok().map(|since| since.as_millis() as i64))
+    }
+
     pub(crate) fn file_name(&self, part: Part) -> String {
         self.path(part).display().to_string()
     }

@@ -574,6 +574,25 @@ impl Store {
         list(&*self.shared.syncs.fs, &self.shared.syncs.root)
     }
 
+    /// The copies of one partition that its folder holds, sorted.
+    pub fn list_partition(&self, partition: TopicPartition) -> io::Result<Vec<FoundCopy>> {
+        let syncs = &self.shared.syncs;
+        let folder = layout::partition_dir(&syncs.root, partition);
+        let mut found = Vec::new();
+        match list_partition(&*syncs.fs, &folder, partition, &mut found) {
+            // Nothing was ever written to it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            listed => listed?,
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Why nothing can be made durable any more, once that is so: until the store is opened anew.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.journal.failure().map(|failed| failed.to_string())
+    }
+
     /// Room on the file system of the data folder.
     pub fn space(&self) -> io::Result<Space> {
         self.shared.syncs.fs.space(&self.shared.syncs.root)
@@ -670,16 +689,26 @@ pub(crate) fn list(fs: &dyn Fs, root: &Path) -> io::Result<Vec<FoundCopy>> {
             let Some(number) = layout::parse_partition(&partition.name) else { continue };
             let partition_dir = topic_dir.join(&partition.name);
             let of = TopicPartition { topic: topic_id, partition: number };
-            for file in fs.read_dir(&partition_dir)?.into_iter().filter(|e| !e.is_dir) {
-                if let Some((base_offset, segment, Part::Log)) = layout::parse_file_name(&file.name) {
-                    let segment = SegmentRef { partition: of, segment };
-                    found.push(FoundCopy { segment, base_offset, path: partition_dir.join(&file.name) });
-                }
-            }
+            list_partition(fs, &partition_dir, of, &mut found)?;
         }
     }
     found.sort();
     Ok(found)
+}
+
+fn list_partition(
+    fs: &dyn Fs,
+    folder: &Path,
+    partition: TopicPartition,
+    found: &mut Vec<FoundCopy>,
+) -> io::Result<()> {
+    for file in fs.read_dir(folder)?.into_iter().filter(|e| !e.is_dir) {
+        if let Some((base_offset, segment, Part::Log)) = layout::parse_file_name(&file.name) {
+            let segment = SegmentRef { partition, segment };
+            found.push(FoundCopy { segment, base_offset, path: folder.join(&file.name) });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -253,10 +253,12 @@ async fn after_a_failed_sync_nothing_more_is_taken(subject: Subject) {
     let opened = subject.open(&fs, data.path()).await;
     opened.get().propose(vec![topic(1)]).await.unwrap().remove(0).unwrap();
     let before = content(&opened.get().image());
+    assert_eq!(opened.get().failure(), None);
     fs.break_down();
     let failed = opened.get().propose(vec![topic(2)]).await;
     let Err(ProposeError::Unknown(reason)) = failed else { panic!("{failed:?}") };
     assert!(reason.contains("the disk of this test is broken"), "{reason}");
+    assert_eq!(opened.get().failure(), Some(reason));
     fs.open();
     let later = opened.get().propose(vec![topic(3)]).await;
     assert!(matches!(later, Err(ProposeError::Unknown(_))), "{later:?}");

@@ -3,7 +3,7 @@
 //! [`LocalState`] is the synchronous part, which the simulation drives; [`LocalConsensus`] puts it on a thread.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use buslane_log::fs::Fs;
@@ -99,6 +99,7 @@ impl LocalState {
 pub struct LocalConsensus {
     queue: Mutex<Option<mpsc::Sender<Waiting>>>,
     images: watch::Receiver<Arc<Image>>,
+    failure: Arc<OnceLock<String>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -108,13 +109,16 @@ impl LocalConsensus {
         let state = LocalState::open(fs, data)?;
         let (publish, images) = watch::channel(state.image.clone());
         let (queue, waiting) = coalesce::queue();
+        let failure = Arc::new(OnceLock::new());
+        let failed = failure.clone();
         let thread = std::thread::Builder::new()
             .name("metadata".to_owned())
-            .spawn(move || run(state, waiting, &publish))
+            .spawn(move || run(state, waiting, &publish, &failed))
             .map_err(|source| MetaLogError::Io { file: data.join("meta"), source })?;
         Ok(Arc::new(LocalConsensus {
             queue: Mutex::new(Some(queue)),
             images,
+            failure,
             thread: Mutex::new(Some(thread)),
         }))
     }
@@ -128,13 +132,19 @@ impl LocalConsensus {
     }
 }
 
-fn run(mut state: LocalState, mut waiting: mpsc::Receiver<Waiting>, publish: &watch::Sender<Arc<Image>>) {
+fn run(
+    mut state: LocalState,
+    mut waiting: mpsc::Receiver<Waiting>,
+    publish: &watch::Sender<Arc<Image>>,
+    failure: &OnceLock<String>,
+) {
     while let Some(first) = waiting.blocking_recv() {
         let batch = Batch::gather(first, &mut waiting);
         let outcome = state.commit(&batch.commands);
         publish.send_replace(state.image.clone());
         batch.answer(outcome.map_err(|error| {
             tracing::error!(%error, "a change of the metadata could not be written");
+            failure.get_or_init(|| error.to_string());
             ProposeError::Unknown(error.to_string())
         }));
     }
@@ -156,5 +166,9 @@ impl Consensus for LocalConsensus {
 
     fn leader(&self) -> Leader {
         Leader::Me
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 }

@@ -75,6 +75,7 @@ pub struct RaftConsensus {
     snapshots: Arc<Snapshots>,
     /// Proposes; ends with the queue.
     proposer: Mutex<Option<JoinHandle<()>>>,
+    failure: Failure,
     /// Asks for snapshots; aborted.
     snapshotter: JoinHandle<()>,
     log_thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -147,7 +148,7 @@ impl RaftConsensus {
             return Err(StartError::NotReady(reason));
         }
         let (queue, waiting) = coalesce::queue();
-        let proposer = tokio::spawn(propose(raft.clone(), waiting, failure));
+        let proposer = tokio::spawn(propose(raft.clone(), waiting, failure.clone()));
         let snapshotter = tokio::spawn(ask_for_snapshots(raft.clone(), snapshots.clone()));
         Ok(Arc::new(RaftConsensus {
             me,
@@ -155,6 +156,7 @@ impl RaftConsensus {
             queue: Mutex::new(Some(queue)),
             images,
             snapshots,
+            failure,
             proposer: Mutex::new(Some(proposer)),
             snapshotter,
             log_thread: Mutex::new(Some(log_thread)),
@@ -225,6 +227,8 @@ async fn propose(raft: Raft<Types>, mut waiting: mpsc::Receiver<Waiting>, failur
             Err(error) => {
                 let reason = failure.get().cloned().unwrap_or_else(|| error.to_string());
                 tracing::error!(%reason, "a change of the metadata could not be written");
+                // openraft ends with its first fatal error, whatever it was.
+                failure.get_or_init(|| reason.clone());
                 Err(ProposeError::Unknown(reason))
             }
         };
@@ -261,5 +265,9 @@ impl Consensus for RaftConsensus {
             Some(leader) => Leader::Other(leader),
             None => Leader::Unknown,
         }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 }

@@ -9,7 +9,6 @@ mod shard;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use buslane_group::Config;
 use buslane_group::api::{Reply, Request};
@@ -18,6 +17,7 @@ use buslane_wire::ErrorCode;
 use buslane_wire::ids::TopicId;
 use parking_lot::Mutex;
 
+use crate::clock::Clock;
 use crate::node::Node;
 use crate::partitions::{Topic, Topics};
 use crate::topics::{self, NewTopic};
@@ -35,31 +35,13 @@ const OFFSETS_SEGMENT_BYTES: i32 = 100 << 20;
 /// The shards of this node.
 pub struct Groups {
     config: Config,
-    clock: GroupClock,
+    clock: Clock,
     shards: Mutex<HashMap<i32, ShardHandle>>,
-}
-
-/// Milliseconds since 1970 that do not jump when somebody sets the clock: a jump would end sessions.
-#[derive(Clone, Copy, Debug)]
-struct GroupClock {
-    start: Instant,
-    start_ms: i64,
-}
-
-impl GroupClock {
-    fn now_ms(&self) -> i64 {
-        self.start_ms + self.start.elapsed().as_millis() as i64
-    }
-
-    fn instant(&self, at_ms: i64) -> Instant {
-        self.start + std::time::Duration::from_millis(at_ms.saturating_sub(self.start_ms).max(0) as u64)
-    }
 }
 
 impl Groups {
     /// No shard runs yet: each starts with the first request for it, or with [`Groups::take_up`].
-    pub fn new(config: Config, now_ms: i64) -> Groups {
-        let clock = GroupClock { start: Instant::now(), start_ms: now_ms };
+    pub fn new(config: Config, clock: Clock) -> Groups {
         Groups { config, clock, shards: Mutex::default() }
     }
 

@@ -12,8 +12,9 @@ use buslane_wire::ids::TopicId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::Seen;
 use super::log::{self, LoadError};
-use super::{GroupClock, Seen};
+use crate::clock::Clock;
 use crate::node::Node;
 use crate::partitions::Partition;
 
@@ -73,7 +74,7 @@ pub(super) fn start(
     node: &Arc<Node>,
     partition: Arc<Partition>,
     config: Config,
-    clock: GroupClock,
+    clock: Clock,
 ) -> ShardHandle {
     let (commands, inbox) = mpsc::channel(QUEUE);
     let task = Task { node: node.clone(), partition: partition.clone(), config, clock, inbox };
@@ -85,7 +86,7 @@ struct Task {
     node: Arc<Node>,
     partition: Arc<Partition>,
     config: Config,
-    clock: GroupClock,
+    clock: Clock,
     inbox: mpsc::Receiver<Command>,
 }
 
@@ -201,7 +202,7 @@ type Settled = Pin<Box<dyn Future<Output = bool> + Send>>;
 struct Serving {
     node: Arc<Node>,
     partition: Arc<Partition>,
-    clock: GroupClock,
+    clock: Clock,
     shard: Shard,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     next_id: u64,

@@ -295,8 +295,8 @@ impl Partition {
             .expect("a batch is checked before it is offered");
         let mut log_append_time_ms = -1;
         if inner.config.timestamp_type == TimestampType::LogAppendTime {
-            stamped.stamp_log_append_time(now_ms);
-            log_append_time_ms = now_ms;
+            log_append_time_ms = self.context.clock.wall_ms();
+            stamped.stamp_log_append_time(log_append_time_ms);
         } else if let Some(max_timestamp) = batch.max_timestamp {
             stamped.stamp_max_timestamp(max_timestamp);
         }

@@ -120,6 +120,11 @@ impl Partition {
         })
     }
 
+    /// When a sealed segment's file was written last, in ms since the Unix epoch, where that is known.
+    pub fn written_ms(self: &Arc<Self>, segment: &SegmentImage) -> Option<i64> {
+        self.load_sealed(segment).ok()?.written_ms().ok()?
+    }
+
     fn unreadable(&self, error: ReadError) -> NotReadable {
         tracing::error!(partition = ?self, %error, "read failed");
         NotReadable::Storage(error.to_string().into())

@@ -18,38 +18,44 @@ use crate::partitions::Partition;
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: DeleteRecordsRequest<'_> = decode(body, context.version)?;
     let table = node.topics.load_full();
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for wanted in &request.topics {
-        let topic = table.named(wanted.name);
-        let mut partitions = Vec::with_capacity(wanted.partitions.len());
-        for asked in &wanted.partitions {
-            let outcome = match topic.and_then(|t| t.partition(asked.partition_index)) {
-                Some(partition) => delete(node, partition, asked).await,
-                None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-            };
-            partitions.push(DeleteRecordsPartitionResult {
-                partition_index: asked.partition_index,
-                low_watermark: outcome.unwrap_or(-1),
-                error_code: outcome.err().unwrap_or(ErrorCode::NONE),
-            });
+    let asked = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name, p)));
+    let mut low_watermarks: Vec<Result<i64, ErrorCode>> = Vec::new();
+    // One proposal for all of them.
+    let (mut places, mut starts) = (Vec::new(), Vec::new());
+    for (place, (topic, asked)) in asked.enumerate() {
+        let partition = table.named(topic).and_then(|t| t.partition(asked.partition_index));
+        let start = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|p| new_start(p, asked));
+        if let (Ok((offset, true)), Some(partition)) = (start, partition) {
+            places.push(place);
+            starts.push((partition.id, offset));
         }
-        topics.push(DeleteRecordsTopicResult { name: wanted.name, partitions });
+        low_watermarks.push(start.map(|(offset, _)| offset));
     }
-    context.answer(&DeleteRecordsResponse { throttle_time_ms: 0, topics })
+    for (place, outcome) in places.into_iter().zip(node.advance_log_starts(&starts).await) {
+        low_watermarks[place] = outcome.and(low_watermarks[place]);
+    }
+    let mut low_watermarks = low_watermarks.into_iter();
+    let mut result = |asked: &DeleteRecordsPartition| {
+        let outcome = low_watermarks.next().expect("one for each partition asked for");
+        DeleteRecordsPartitionResult {
+            partition_index: asked.partition_index,
+            low_watermark: outcome.unwrap_or(-1),
+            error_code: outcome.err().unwrap_or(ErrorCode::NONE),
+        }
+    };
+    let topics = request.topics.iter().map(|t| DeleteRecordsTopicResult {
+        name: t.name,
+        partitions: t.partitions.iter().map(&mut result).collect(),
+    });
+    context.answer(&DeleteRecordsResponse { throttle_time_ms: 0, topics: topics.collect() })
 }
 
-async fn delete(
-    node: &Arc<Node>,
-    partition: &Arc<Partition>,
-    asked: &DeleteRecordsPartition,
-) -> Result<i64, ErrorCode> {
+/// The log start to be, and whether that moves it.
+fn new_start(partition: &Partition, asked: &DeleteRecordsPartition) -> Result<(i64, bool), ErrorCode> {
     let offsets = partition.offsets().map_err(|e| errors::of_not_readable(&e))?;
     let offset = if asked.offset == -1 { offsets.high_watermark } else { asked.offset };
     if offset < 0 || offset > offsets.high_watermark {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
-    if offset > offsets.log_start_offset {
-        node.advance_log_start(partition, offset).await?;
-    }
-    Ok(offset.max(offsets.log_start_offset))
+    Ok((offset.max(offsets.log_start_offset), offset > offsets.log_start_offset))
 }

@@ -137,7 +137,7 @@ fn append(
         let outcome = Outcome::Failed { code: ErrorCode::KAFKA_STORAGE_ERROR, message, records: Vec::new() };
         return Pending::Done(outcome);
     }
-    match validate::batch(records, version, &topic.config, node.context.clock.now_ms()) {
+    match validate::batch(records, version, &topic.config, node.context.clock.wall_ms()) {
         Ok(Accepted { header, max_timestamp }) => {
             let batch =
                 Batch { header, max_timestamp, bytes: frame.slice_ref(&records[..header.total_len()]) };
