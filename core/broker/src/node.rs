@@ -36,6 +36,9 @@ const ASSIGN_BATCH: usize = 1_000;
 /// The id of a cluster's first node, unless the configuration says another.
 const FIRST_NODE: i32 = 1;
 
+/// The feature by which groups of the consumer protocol are served (KIP-848), at level 1.
+pub const GROUP_VERSION: &str = "group.version";
+
 /// How often ages, idleness and free space are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -205,7 +208,12 @@ impl Node {
     /// Registers this run, clears the disk of what the chain does not know, and gets a new epoch for each partition.
     async fn take_up(self: &Arc<Self>, incarnation: u64, port: u16) -> anyhow::Result<()> {
         let image = NodeImage { host: self.advertised_host.clone(), port, rack: None, incarnation };
-        self.commit(vec![Command::RegisterNode { node: self.id, image }])
+        let mut commands = vec![Command::RegisterNode { node: self.id, image }];
+        // As in a new cluster of Kafka's.
+        if self.consensus.image().feature(GROUP_VERSION) == 0 {
+            commands.push(Command::SetFeature { name: GROUP_VERSION.to_owned(), expected: 0, level: 1 });
+        }
+        self.commit(commands)
             .await
             .map_err(|code| anyhow::anyhow!("the metadata cannot be written ({code}); see the log above"))?;
         let image = self.consensus.image();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use buslane_group::Config;
 use buslane_group::api::{Reply, Request};
-use buslane_group::consumer::{TopicInfo, TopicsView};
+use buslane_group::consumer::{ConsumerGroupConfig, TopicInfo, TopicsView};
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::TopicId;
 use parking_lot::Mutex;
@@ -52,6 +52,11 @@ impl Groups {
                 self.shard(node, topic, index);
             }
         }
+    }
+
+    /// The settings of groups of the consumer protocol.
+    pub fn consumer_config(&self) -> &ConsumerGroupConfig {
+        &self.config.consumer
     }
 
     /// Asks the shard of `group`.
@@ -135,7 +140,7 @@ pub async fn offsets_topic(node: &Arc<Node>) -> Result<Arc<Topic>, ErrorCode> {
 }
 
 /// The topics at one moment, as groups see them.
-struct Seen(Arc<Topics>);
+pub struct Seen(pub Arc<Topics>);
 
 impl TopicsView for Seen {
     fn version(&self) -> u64 {

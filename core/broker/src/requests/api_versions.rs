@@ -2,14 +2,19 @@
 //!
 //! An unknown version is answered with a version 0 body, UNSUPPORTED_VERSION and the table (KIP-511). From version 5 on
 //! the client may say which cluster and node it means to reach (KIP-1242); what it leaves out is not compared.
-//! Not done: features; none is finalized.
+//! Features are told with the levels that this build knows and the one that is in force (KIP-584).
 
 use buslane_wire::frame::encode_response;
-use buslane_wire::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use buslane_wire::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use buslane_wire::{Encoder, ErrorCode};
 
 use super::{Answer, RequestContext, SERVED, Unanswerable, decode};
-use crate::node::Node;
+use crate::node::{GROUP_VERSION, Node};
+
+/// Features of the cluster with the greatest level that this build knows.
+const FEATURES: &[(&str, i16)] = &[(GROUP_VERSION, 1)];
 
 fn table() -> Vec<ApiVersion> {
     SERVED
@@ -31,8 +36,31 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
     } else {
         ErrorCode::NONE
     };
-    let api_keys = if error_code.is_err() { Vec::new() } else { table() };
-    context.answer(&ApiVersionsResponse { error_code, api_keys, ..Default::default() })
+    if error_code.is_err() {
+        return context.answer(&ApiVersionsResponse { error_code, ..Default::default() });
+    }
+    let image = node.consensus.image();
+    let finalized = |name: &'static str| {
+        let level = image.feature(name) as i16;
+        (level > 0).then_some(FinalizedFeatureKey {
+            name,
+            max_version_level: level,
+            min_version_level: level,
+        })
+    };
+    context.answer(&ApiVersionsResponse {
+        error_code,
+        api_keys: table(),
+        supported_features: FEATURES
+            .iter()
+            // A feature that can be off is what clients before version 4 cannot read (KAFKA-17011).
+            .filter(|_| context.version >= 4)
+            .map(|(name, level)| SupportedFeatureKey { name, min_version: 0, max_version: *level })
+            .collect(),
+        finalized_features_epoch: image.version as i64,
+        finalized_features: FEATURES.iter().filter_map(|(name, _)| finalized(name)).collect(),
+        ..Default::default()
+    })
 }
 
 /// KIP-511: letters, digits, dots and dashes, beginning and ending with a letter or digit.

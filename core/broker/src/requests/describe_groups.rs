@@ -13,7 +13,7 @@ use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 
 /// The operations of a group as bits: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: DescribeGroupsRequest<'_> = decode(body, context.version)?;

@@ -3,6 +3,7 @@
 use buslane_group::api::{Caller, Reply};
 
 use super::{Answer, RequestContext, Unanswerable};
+use crate::node::{GROUP_VERSION, Node};
 
 /// Who sends a request, in Kafka's notation.
 pub fn caller(context: RequestContext, client_id: Option<&str>) -> Caller {
@@ -10,6 +11,11 @@ pub fn caller(context: RequestContext, client_id: Option<&str>) -> Caller {
         client_id: client_id.unwrap_or_default().into(),
         client_host: format!("/{}", context.peer).into(),
     }
+}
+
+/// Whether groups of the consumer protocol are served: the feature `group.version`, at its only level.
+pub fn consumer_protocol_is_on(node: &Node) -> bool {
+    node.consensus.image().feature(GROUP_VERSION) >= 1
 }
 
 /// A shard that answers another request than it was asked would be a bug of ours.

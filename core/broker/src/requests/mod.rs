@@ -5,6 +5,8 @@
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -91,6 +93,8 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::IncrementalAlterConfigs, 0, 1),
     served(ApiKey::OffsetDelete, 0, 0),
     served(ApiKey::DescribeCluster, 0, 2),
+    served(ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    served(ApiKey::ConsumerGroupDescribe, 0, 1),
     served(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
@@ -231,6 +235,10 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes) -> Answer {
         ApiKey::IncrementalAlterConfigs => alter_configs::incremental(&node, context, body).await,
         ApiKey::DescribeLogDirs => describe_log_dirs::handle(&node, context, body),
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle(&node, context, body),
+        ApiKey::ConsumerGroupHeartbeat => {
+            consumer_group_heartbeat::handle(&node, context, header.client_id, body).await
+        }
+        ApiKey::ConsumerGroupDescribe => consumer_group_describe::handle(&node, context, body).await,
         ApiKey::CreatePartitions => create_partitions::handle(&node, context, body).await,
         ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
         other => unreachable!("{} is not in SERVED", other.name()),
