@@ -11,9 +11,7 @@ medians with the spread (least to greatest) and the median of the rounds' ratios
 import argparse
 import json
 import os
-import platform
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,69 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-BROKER_CORE, LOAD_CORE = "0", "1"
-TICKS = os.sysconf("SC_CLK_TCK")
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "buslane/target")
-BIN = Path(os.environ.get("BUSLANE_RELEASE") or TARGET / "release")
-
-
-def run(command: list, core: str | None = None) -> str:
-    pinned = ["taskset", "-c", core, *command] if core else command
-    done = subprocess.run([str(c) for c in pinned], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\nexit code {done.returncode}\n{done.stderr}")
-    return done.stdout
-
-
-class Broker:
-    """`buslane server` on its core, with a data folder of its own."""
-
-    def __init__(self, data: Path, *settings: str) -> None:
-        self.data, self.settings, self.process = data, settings, None
-
-    def start(self) -> "Broker":
-        config = self.data.with_suffix(".toml")
-        config.write_text("\n".join(self.settings))
-        command = ["taskset", "-c", BROKER_CORE, BIN / "buslane", "server", "--config", config, "--data", self.data]
-        command += ["--listen", "127.0.0.1:0", "--http", "off", "--json", "--log-level", "warn"]
-        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-        self.bootstrap = json.loads(self.process.stdout.readline())["kafka"]
-        return self
-
-    def cpu(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def anonymous_mib(self) -> float:
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        shutil.rmtree(self.data, ignore_errors=True)
-
-    def bench(self, verb: str, topic: str, *options: str) -> dict:
-        command = [BIN / "buslane", "bench", verb, topic, "-b", self.bootstrap, "--json", "-q", *options]
-        return json.loads(run(command, LOAD_CORE))
-
-
-def limit(folder: Path, *mode: str) -> dict:
-    return json.loads(run([BIN / "buslane-limits", "--dir", folder, *mode]))
-
-
-def middle(values: list[float], form: str = "{:.2f}") -> str:
-    spread = f"{form.format(min(values))} to {form.format(max(values))}"
-    return f"{form.format(statistics.median(values))} ({spread})"
-
-
-def verdict(ratio: float, target: float) -> str:
-    return "met" if ratio <= target else "**missed**"
-
+from sides import BIN, Broker, Server, begun, limit, machine, middle, run, verdict
 
 def produce(folder: Path, args) -> list[str]:
     """Broker CPU per MB of produce against the bare copy from a socket into the page cache."""
@@ -159,24 +95,14 @@ def synced(folder: Path, args) -> list[str]:
     return [f"| produce `synced`, 64 producers, 4,000 records/s: p99, ms | {middle(ours)} | group fdatasync, 64 closed loops {middle(bare)} | {middle([o / b for o, b in zip(ours, bare)])}x | at most 2x + 2 ms | {verdict(worst, 1)} |"]
 
 
-def first_acknowledged(broker: Broker, topic: str, partition: int | None = None) -> None:
-    command = [str(BIN / "buslane"), "produce", topic, "-b", broker.bootstrap, "-X", "linger.ms=0"]
-    command += [] if partition is None else ["--partition", str(partition)]
-    subprocess.run(command, input="x\n", text=True, check=True, capture_output=True)
-
-
 def start(folder: Path, args) -> list[str]:
     """Time from exec to the first acknowledged produce; the client's own start is measured and taken off."""
     times, client = [], []
     for n in range(args.rounds):
-        data = folder / f"start-{n}"
-        began = time.monotonic()
-        broker = Broker(data).start()
-        first_acknowledged(broker, "first")
-        times.append((time.monotonic() - began) * 1e3)
-        began = time.monotonic()
-        first_acknowledged(broker, "first")
-        client.append((time.monotonic() - began) * 1e3)
+        broker = Broker(folder / f"start-{n}")
+        first, alone = begun(broker)
+        times.append(first)
+        client.append(alone)
         broker.stop()
     ours = [t - c for t, c in zip(times, client)]
     return [f"| start to first acknowledged produce, empty: ms (a produce alone, {statistics.median(client):.0f} ms, taken off) | {middle(ours, '{:.0f}')} | | | at most 200 ms | {verdict(statistics.median(ours), 200)} |"]
@@ -217,10 +143,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="file to which the table is written too")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="buslane-bench-", dir=os.environ.get("BUSLANE_BENCH_DIR")))
-    commit = run(["git", "rev-parse", "--short", "HEAD"]).strip()
-    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
     lines = [
-        f"Command: `bench/log.py {' '.join(sys.argv[1:])}`; commit {commit}; {args.rounds} rounds; {os.cpu_count()} cores of {cpu}, Linux {platform.release()}.",
+        f"Command: `bench/log.py {' '.join(sys.argv[1:])}`; {args.rounds} rounds; {machine()}.",
         "",
         "| what | Buslane | limit of the machine | ratio | target | |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -231,6 +155,7 @@ def main() -> None:
             print("\n".join(rows), flush=True)
             lines += rows
     finally:
+        Server.kill_all()
         shutil.rmtree(folder, ignore_errors=True)
     print("\n" + "\n".join(lines))
     if args.markdown:
