@@ -186,7 +186,7 @@ def latency(folder: Path, args) -> list[str]:
     for what, config in (("", {}), (", a roll of each segment every second", {"segment_ms": 1000})):
         # Kafka looks at ages when it appends; ours rolls by a tick.
         servers = pair(folder, f"latency-{len(rows)}")
-        warm(servers[1], args.warm_up)
+        warm(servers[1], args.warm_up, "-r", "5000", "--linger", "0ms")
         quantiles = {"p99": Sides(), "p99.9": Sides()}
         for server in servers:
             server.create("load", 16, **config)

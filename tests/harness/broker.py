@@ -151,12 +151,20 @@ class BuslaneBroker(Broker):
             command += ["--config", str(config)]
         return command
 
-    def metric(self, name: str) -> float:
-        """The value of a metric without labels, as /metrics tells it. It must have its HELP."""
+    def metric(self, name: str, **labels: object) -> float:
+        """The value of a metric with these labels and no others, as /metrics tells it. It must have its HELP."""
         with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as response:
             lines = response.read().decode().splitlines()
-        assert any(line.startswith(f"# HELP {name.removesuffix('_total')} ") for line in lines), lines
-        return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
+        helped = any(line.startswith(f"# HELP {name.removesuffix('_total')} ") for line in lines)
+        assert lines[-1] == "# EOF" and lines.count("# EOF") == 1
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        for line in lines:
+            series, _, value = line.rpartition(" ")
+            found, _, told = series.partition("{")
+            if found == name and set(told.rstrip("}").split(",")) - {""} == wanted:
+                assert helped, f"{name} has no HELP"
+                return float(value)
+        raise AssertionError(f"no {name} with {labels} among {[line for line in lines if line.startswith(name)]}")
 
     def spawn(self) -> int:
         """Starts the process without waiting for it; returns how much of the log there was before."""

@@ -34,6 +34,16 @@ impl NodeHandler {
     }
 }
 
+impl NodeHandler {
+    /// Metrics that are gathered when they are asked for, as text with its end mark.
+    pub async fn gathered_metrics(&self) -> String {
+        match self.node.get() {
+            Some(node) => node.groups.metrics(node).await,
+            None => crate::metrics::text(&crate::metrics::registry()),
+        }
+    }
+}
+
 impl RequestHandler for NodeHandler {
     async fn handle(&self, connection: &ConnectionContext, frame: Frame) -> Outcome {
         let Some(node) = self.node.get() else { return Outcome::Close };

@@ -10,7 +10,7 @@ use buslane_log::{SpaceReserve, StoreOptions};
 use crate::broker_settings;
 use crate::config::ServerConfig;
 use crate::handler::NodeHandler;
-use crate::http::HttpServer;
+use crate::http::{Gathered, HttpServer};
 use crate::metrics::{NetMetrics, ScrubMetrics};
 use crate::net::Server;
 use crate::node::{Node, NodeSettings};
@@ -50,9 +50,13 @@ pub async fn run(
     let stop_http = Arc::new(tokio::sync::Notify::new());
     if config.http.enabled {
         let address = config.http.listen;
-        let asked = handler.clone();
+        let (asked, gathering) = (handler.clone(), handler.clone());
         let ready = Box::new(move || asked.ready());
-        let (listener, local) = HttpServer::bind(address, registry, ready)
+        let gathered: Box<Gathered> = Box::new(move || {
+            let handler = gathering.clone();
+            Box::pin(async move { handler.gathered_metrics().await })
+        });
+        let (listener, local) = HttpServer::bind(address, registry, gathered, ready)
             .await
             .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
         let stop = stop_http.clone();

@@ -5,6 +5,7 @@
 //! of its id names, as in Kafka, so that tools that read the topic find it where they look.
 
 mod log;
+mod metrics;
 mod shard;
 
 use std::collections::HashMap;
@@ -140,9 +141,9 @@ pub async fn offsets_topic(node: &Arc<Node>) -> Result<Arc<Topic>, ErrorCode> {
 }
 
 /// The topics at one moment, as groups see them.
-pub struct Seen(pub Arc<Topics>);
+pub struct TopicsSeen(pub Arc<Topics>);
 
-impl TopicsView for Seen {
+impl TopicsView for TopicsSeen {
     fn version(&self) -> u64 {
         self.0.version()
     }

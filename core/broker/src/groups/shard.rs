@@ -12,8 +12,9 @@ use buslane_wire::ids::TopicId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Seen;
+use super::TopicsSeen;
 use super::log::{self, LoadError};
+use super::metrics::Seen;
 use crate::clock::Clock;
 use crate::node::Node;
 use crate::partitions::Partition;
@@ -34,6 +35,7 @@ type Deleted = Arc<[(Arc<str>, TopicId)]>;
 enum Command {
     Request(Box<Request>, oneshot::Sender<Reply>),
     Deleted(Deleted),
+    Look(oneshot::Sender<Seen>),
     Stop,
 }
 
@@ -57,6 +59,13 @@ impl ShardHandle {
             return refusal;
         }
         replied.await.unwrap_or(refusal)
+    }
+
+    /// What the shard has; nothing while it is loaded.
+    pub(super) async fn look(&self) -> Option<Seen> {
+        let (reply, seen) = oneshot::channel();
+        self.commands.send(Command::Look(reply)).await.ok()?;
+        seen.await.ok()
     }
 
     pub(super) fn topics_deleted(&self, deleted: Deleted) {
@@ -191,7 +200,7 @@ fn refuse(command: Command, code: ErrorCode) -> bool {
             true
         }
         // A shard that is replayed later finds what was deleted in its log, and drops it when it expires.
-        Command::Deleted(_) => true,
+        Command::Deleted(_) | Command::Look(_) => true,
         Command::Stop => false,
     }
 }
@@ -232,13 +241,17 @@ impl Serving {
                         let deleted: Vec<_> = deleted.iter().map(|(name, id)| (&**name, *id)).collect();
                         self.shard.topics_deleted(self.clock.now_ms(), &deleted)
                     }
+                    Some(Command::Look(reply)) => {
+                        let _ = reply.send(self.seen());
+                        Effects::default()
+                    }
                     Some(Command::Stop) | None => {
                         self.end(ErrorCode::NOT_COORDINATOR);
                         return End::Stop;
                     }
                 },
                 () = until(deadline) => {
-                    let topics = Seen(self.node.topics.load_full());
+                    let topics = TopicsSeen(self.node.topics.load_full());
                     self.shard.on_time(self.clock.now_ms(), &topics)
                 }
             };
@@ -249,8 +262,15 @@ impl Serving {
         self.next_id += 1;
         let id = RequestId(self.next_id);
         self.replies.insert(id, reply);
-        let topics = Seen(self.node.topics.load_full());
+        let topics = TopicsSeen(self.node.topics.load_full());
         self.shard.handle(self.clock.now_ms(), id, request, &topics)
+    }
+
+    fn seen(&self) -> Seen {
+        let groups = self.shard.groups().map(|g| (g.group.into(), g.group_type, g.state, g.members));
+        let offsets =
+            self.shard.offsets().map(|(group, topic, p, o)| (group.into(), topic.into(), p, o.offset));
+        Seen { groups: groups.collect(), offsets: offsets.collect() }
     }
 
     fn carry_out(&mut self, effects: Effects) {

@@ -9,6 +9,7 @@ mod host;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use bounded::Bounded;
 /// Whether the server is ready to serve; the error says for people what it waits for.
 pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
 
+/// Metrics that are gathered when they are asked for: OpenMetrics text with its end mark.
+pub type Gathered = dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync;
+
 /// How long a shutdown waits for requests under way.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -41,6 +45,7 @@ pub struct HttpServer {
 
 struct Shared {
     registry: Registry,
+    gathered: Box<Gathered>,
     ready: Box<Readiness>,
 }
 
@@ -49,6 +54,7 @@ impl HttpServer {
     pub async fn bind(
         address: SocketAddr,
         registry: Registry,
+        gathered: Box<Gathered>,
         ready: Box<Readiness>,
     ) -> io::Result<(HttpServer, SocketAddr)> {
         let listener = TcpListener::bind(address).await?;
@@ -57,7 +63,7 @@ impl HttpServer {
             .route("/metrics", get(metrics))
             .route("/healthz", get(async || "alive\n"))
             .route("/readyz", get(readyz))
-            .with_state(Arc::new(Shared { registry, ready }));
+            .with_state(Arc::new(Shared { registry, gathered, ready }));
         if local.ip().to_canonical().is_loopback() {
             router = router.layer(middleware::from_fn(loopback_names_only));
         }
@@ -88,7 +94,11 @@ impl HttpServer {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], crate::metrics::text(&shared.registry)).into_response()
+    let mut text = crate::metrics::text(&shared.registry);
+    // One exposition has one end.
+    text.truncate(text.trim_end_matches("# EOF\n").len());
+    text += &(shared.gathered)().await;
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {

@@ -15,6 +15,10 @@ async fn get(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
+fn nothing_gathered() -> Box<Gathered> {
+    Box::new(|| Box::pin(async { "# EOF\n".to_owned() }))
+}
+
 #[tokio::test]
 async fn the_three_pages_and_the_host_check() {
     let mut registry = crate::metrics::registry();
@@ -27,7 +31,9 @@ async fn the_three_pages_and_the_host_check() {
         false => Err("3 partitions recover".to_owned()),
     });
     let (server, address) =
-        HttpServer::bind("127.0.0.1:0".parse().unwrap(), registry, readiness).await.unwrap();
+        HttpServer::bind("127.0.0.1:0".parse().unwrap(), registry, nothing_gathered(), readiness)
+            .await
+            .unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.run(async move { drop(stopped.await) }));
     let local = format!("Host: {address}\r\n");
@@ -57,7 +63,7 @@ async fn the_three_pages_and_the_host_check() {
 async fn half_a_request_does_not_hold_up_a_shutdown_and_ends_by_itself() {
     let registry = crate::metrics::registry();
     let listen = "127.0.0.1:0".parse().unwrap();
-    let (server, address) = HttpServer::bind(listen, registry, Box::new(|| Ok(()))).await.unwrap();
+    let (server, address) = HttpServer::bind(listen, registry, nothing_gathered(), Box::new(|| Ok(()))).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.run(async move { drop(stopped.await) }));
     let begun = tokio::time::Instant::now();

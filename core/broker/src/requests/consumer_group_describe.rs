@@ -11,7 +11,7 @@ use buslane_wire::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribe
 use super::describe_groups::ALL_OPERATIONS;
 use super::groups::{consumer_protocol_is_on, wrong};
 use super::{Answer, RequestContext, Unanswerable, decode};
-use crate::groups::Seen;
+use crate::groups::TopicsSeen;
 use crate::node::Node;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
@@ -32,7 +32,7 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
         }
     }
     let described = ConsumerGroupDescribeReply { groups: described };
-    let topics = Seen(node.topics.load_full());
+    let topics = TopicsSeen(node.topics.load_full());
     let mut groups = described.to_wire(node.groups.consumer_config(), &topics);
     if request.include_authorized_operations {
         for group in groups.iter_mut().filter(|group| !group.error_code.is_err()) {
