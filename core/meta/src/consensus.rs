@@ -74,6 +74,9 @@ pub trait Consensus: Send + Sync + 'static {
     /// Who leads.
     fn leader(&self) -> Leader;
 
+    /// The term of the leader: rises with each election.
+    fn term(&self) -> u64;
+
     /// Why nothing can be proposed here any more, once its log could not be written: for good, until the folder is
     /// opened anew. What was answered before stays true.
     fn failure(&self) -> Option<String>;

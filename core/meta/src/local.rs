@@ -168,6 +168,10 @@ impl Consensus for LocalConsensus {
         Leader::Me
     }
 
+    fn term(&self) -> u64 {
+        1
+    }
+
     fn failure(&self) -> Option<String> {
         self.failure.get().cloned()
     }

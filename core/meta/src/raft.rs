@@ -267,6 +267,10 @@ impl Consensus for RaftConsensus {
         }
     }
 
+    fn term(&self) -> u64 {
+        self.raft.metrics().borrow().current_term
+    }
+
     fn failure(&self) -> Option<String> {
         self.failure.get().cloned()
     }

@@ -16,7 +16,9 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod errors;
 mod fetch;
 mod find_coordinator;
@@ -25,6 +27,7 @@ mod heartbeat;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod metadata;
@@ -90,11 +93,14 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::DescribeLogDirs, 1, 5),
     served(ApiKey::CreatePartitions, 0, 3),
     served(ApiKey::DeleteGroups, 0, 2),
+    served(ApiKey::ElectLeaders, 0, 2),
     served(ApiKey::IncrementalAlterConfigs, 0, 1),
     served(ApiKey::OffsetDelete, 0, 0),
+    served(ApiKey::DescribeQuorum, 0, 2),
     served(ApiKey::DescribeCluster, 0, 2),
     served(ApiKey::ConsumerGroupHeartbeat, 0, 1),
     served(ApiKey::ConsumerGroupDescribe, 0, 1),
+    served(ApiKey::ListConfigResources, 0, 1),
     served(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
@@ -240,6 +246,9 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes) -> Answer {
         }
         ApiKey::ConsumerGroupDescribe => consumer_group_describe::handle(&node, context, body).await,
         ApiKey::CreatePartitions => create_partitions::handle(&node, context, body).await,
+        ApiKey::ElectLeaders => elect_leaders::handle(&node, context, body),
+        ApiKey::DescribeQuorum => describe_quorum::handle(&node, context, body),
+        ApiKey::ListConfigResources => list_config_resources::handle(&node, context, body),
         ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
         other => unreachable!("{} is not in SERVED", other.name()),
     };
