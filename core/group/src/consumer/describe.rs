@@ -1,6 +1,7 @@
 //! ConsumerGroupDescribe.
 
 use super::config::ConsumerGroupConfig;
+use super::fact::CurrentAssignment;
 use super::group::{ConsumerGroup, GroupState, Member};
 use super::partitions::Partitions;
 
@@ -26,7 +27,7 @@ pub struct MemberDescription<'a> {
     pub member_id: &'a str,
     /// All that is known of it.
     pub member: &'a Member,
-    /// What it has.
+    /// What it has, with what it is giving up.
     pub assignment: Partitions,
     /// What it is to have.
     pub target: Partitions,
@@ -40,7 +41,11 @@ impl ConsumerGroup {
         let members = self.members().iter().map(|(member_id, member)| MemberDescription {
             member_id,
             member,
-            assignment: member.current.assigned.partitions(),
+            assignment: {
+                let CurrentAssignment { assigned, pending_revocation, .. } = &member.current;
+                let held = assigned.iter().chain(pending_revocation.iter());
+                held.map(|(topic, partition, _)| (topic, partition)).collect()
+            },
             target: self.target().get(member_id).cloned().unwrap_or_default(),
             member_type: if member.is_classic() { 0 } else { 1 },
         });

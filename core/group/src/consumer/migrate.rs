@@ -152,8 +152,13 @@ impl ConsumerGroup {
                 assignment: write_assignment(target, topics, version.unwrap_or(0)),
             }
         });
+        // Not the group's epoch, which the departure of the last consumer member has just raised: a heartbeat of a member
+        // whose generation is not the group's would be told ILLEGAL_GENERATION, and the member would give up what it has
+        // instead of rejoining with it.
+        let newest = self.durable.members.values().map(|member| member.current.member_epoch).max();
+        let generation_id = newest.filter(|epoch| *epoch > 0).unwrap_or(self.durable.epoch);
         let view = ClassicGroupView {
-            generation_id: self.durable.epoch,
+            generation_id,
             protocol_type: Some(CONSUMER_PROTOCOL_TYPE.to_string()),
             protocol_name: None,
             members: members.collect(),

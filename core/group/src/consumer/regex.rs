@@ -6,7 +6,8 @@
 //! * `\Q…\E` (literal text) is not in the crate's syntax and is translated here.
 //! * RE2's `\d`, `\w`, `\s` and `\b` know ASCII only, the crate's all of Unicode. Topic names are ASCII.
 //! * The crate takes `&&`, `--` and `~~` inside a class as set operations; RE2 takes them as characters.
-//! * RE2/J refuses repetitions above 1000; the crate refuses what compiles to more than [`MAX_COMPILED_BYTES`].
+//! * RE2/J refuses repetitions above 1000 and of repetitions (`a**`); the crate refuses what compiles to more than
+//!   [`MAX_COMPILED_BYTES`].
 //! * A pattern that ends inside a comment of its own (`(?x)… # …`) is refused.
 
 use std::collections::BTreeSet;

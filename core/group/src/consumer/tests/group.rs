@@ -465,6 +465,41 @@ fn patterns_follow_the_topics() {
     assert_eq!(error.code(), buslane_wire::ErrorCode::INVALID_REGULAR_EXPRESSION);
 }
 
+/// Topics of which a member may see some only.
+struct Shown<'a>(&'a TopicTable, &'a [&'a str]);
+
+impl TopicsView for Shown<'_> {
+    fn version(&self) -> u64 {
+        self.0.version()
+    }
+
+    fn by_name(&self, name: &str) -> Option<TopicInfo> {
+        self.0.by_name(name)
+    }
+
+    fn name_of(&self, id: TopicId) -> Option<&str> {
+        self.0.name_of(id)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.1.iter().copied())
+    }
+}
+
+#[test]
+fn patterns_are_resolved_anew_after_their_interval_though_no_topic_changed() {
+    let table = table(&[("t1", 1), ("t2", 1)]);
+    let config = ConsumerGroupConfig { regex_refresh_interval_ms: 60_000, ..ConsumerGroupConfig::default() };
+    let mut group = ConsumerGroup::new("g");
+    let mut beat = |now_ms: i64, request: &Heartbeat, shown: &[&str]| {
+        let reply = group.heartbeat(now_ms, request, &Shown(&table, shown), &config, &mut Vec::new());
+        reply.unwrap().assignment.map(|assignment| assignment.len())
+    };
+    assert_eq!(beat(1_000, &join_regex("a", "t.*"), &["t1"]), Some(1));
+    assert_eq!(beat(60_999, &super::group::beat("a", 1), &["t1", "t2"]), None);
+    assert_eq!(beat(61_000, &super::group::beat("a", 1), &["t1", "t2"]), Some(2));
+}
+
 #[test]
 fn a_pattern_that_matches_what_another_member_named_counts() {
     let mut bench = Bench::new(&[("t1", 2)]);
