@@ -17,8 +17,20 @@ SETTINGS: dict[str, dict[str, object]] = {
         # Kafka's own default, which scripts/apache-kafka shortens: a member of kafka-python that leads at once, before it
         # knows its topic, assigns nothing and leaves it at that.
         "group.initial.rebalance.delay.ms": 3000,
+        # Groups of the consumer protocol live by the broker's settings; and request by request an answer must tell what the
+        # request brought about, so targets are computed at once and while the request is handled.
+        "group.consumer.heartbeat.interval.ms": 200,
+        "group.consumer.min.heartbeat.interval.ms": 200,
+        "group.consumer.session.timeout.ms": 10_000,
+        "group.consumer.min.session.timeout.ms": 10_000,
+        "group.consumer.assignment.interval.ms": 0,
+        "group.consumer.assignor.offload.enable": "false",
     },
-    "buslane": {"topics.retention_check": "500ms"},
+    "buslane": {
+        "topics.retention_check": "500ms",
+        "groups.consumer_heartbeat_interval": "200ms",
+        "groups.consumer_session_timeout": "10s",
+    },
 }
 BROKERS = {"kafka": KafkaBroker, "buslane": BuslaneBroker}
 

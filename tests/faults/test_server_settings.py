@@ -142,6 +142,9 @@ def test_a_client_is_told_the_settings_that_kafka_has_too(serve):
             "topics.segment_age": "6h",
             "topics.producer_expiry": "2d",
             "topics.fetch_max": "7MiB",
+            "groups.offsets_retention": "2h",
+            "groups.consumer_assignors": ["range", "uniform"],
+            "groups.consumer_migration": "upgrade",
         }
     )
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
@@ -164,6 +167,10 @@ def test_a_client_is_told_the_settings_that_kafka_has_too(serve):
         "log.retention.check.interval.ms": 500,
         "producer.id.expiration.ms": 48 * HOUR_MS,
         "fetch.max.bytes": 7 << 20,
+        "offsets.retention.minutes": 120,
+        "group.consumer.assignors": "range,uniform",
+        "group.consumer.migration.policy": "upgrade",
+        "group.consumer.session.timeout.ms": 10_000,
         "listeners": f"PLAINTEXT://{broker.bootstrap}",
         "log.dirs": str(broker.data),
     }

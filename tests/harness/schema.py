@@ -14,7 +14,8 @@ LATEST = 99
 
 @dataclass(frozen=True)
 class Field:
-    """`kind` is one of KINDS, a list of fields (an array of structures), or ("array", kind)."""
+    """`kind` is one of KINDS, a list of fields (an array of structures), ("array", kind), or a structure that is read only:
+    ("struct", fields), ("nullable", fields)."""
 
     name: str
     kind: object
@@ -86,6 +87,11 @@ def _read_value(source: Reader, kind, version: int, flexible: bool):
         _, plain, compact = KINDS[kind]
         value = getattr(source, compact if flexible else plain)()
         return bool(value) if kind == "bool" else value
+
+    if isinstance(kind, tuple) and kind[0] in ("struct", "nullable"):
+        if kind[0] == "nullable" and source.i8() < 0:
+            return None
+        return read(source, kind[1], version, flexible)
 
     def item():
         return _read_value(source, kind[1], version, flexible) if isinstance(kind, tuple) else read(source, kind, version, flexible)

@@ -43,7 +43,7 @@ pub fn of(config: &ServerConfig) -> Vec<BrokerSetting> {
 
 fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'static str)> {
     use ValueType::{Boolean, Int, List, Long, String as Text};
-    let ServerConfig { server, limits, topics, .. } = config;
+    let ServerConfig { server, limits, topics, groups, .. } = config;
     let TopicsSection { auto_create, partitions, replication, .. } = topics;
     let node_id = server.node_id.0.map_or("-1".to_owned(), |id| id.to_string());
     let advertised = server.advertise.0.as_ref().map_or_else(
@@ -62,6 +62,67 @@ fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'stat
         ),
         ("default.replication.factor", Int, replication.to_string(), "Copies of a new topic's partitions."),
         ("fetch.max.bytes", Int, topics.fetch_max.0.to_string(), "Bytes of records in one fetch response."),
+        (
+            "group.consumer.assignment.interval.ms",
+            Int,
+            millis(groups.consumer_assignment_interval),
+            "Shortest time between two new assignments.",
+        ),
+        (
+            "group.consumer.assignors",
+            List,
+            groups.consumer_assignors.joined(),
+            "Assignors that members may ask for.",
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            Int,
+            millis(groups.consumer_heartbeat_interval),
+            "How often members are told to send heartbeats.",
+        ),
+        (
+            "group.consumer.max.size",
+            Int,
+            groups.consumer_size_max.to_string(),
+            "Members of a group, at most.",
+        ),
+        (
+            "group.consumer.migration.policy",
+            Text,
+            groups.consumer_migration.as_str().to_owned(),
+            "Which way a group may change its protocol.",
+        ),
+        (
+            "group.consumer.regex.refresh.interval.ms",
+            Int,
+            millis(groups.consumer_regex_refresh),
+            "How often patterns are resolved anew.",
+        ),
+        (
+            "group.consumer.session.timeout.ms",
+            Int,
+            millis(groups.consumer_session_timeout),
+            "Silence after which a member is removed.",
+        ),
+        (
+            "group.initial.rebalance.delay.ms",
+            Int,
+            millis(groups.initial_rebalance_delay),
+            "How long an empty classic group waits for members.",
+        ),
+        (
+            "group.max.session.timeout.ms",
+            Int,
+            millis(groups.session_timeout_max),
+            "Longest session of a classic member.",
+        ),
+        ("group.max.size", Int, groups.size_max.to_string(), "Members of a classic group, at most."),
+        (
+            "group.min.session.timeout.ms",
+            Int,
+            millis(groups.session_timeout_min),
+            "Shortest session of a classic member.",
+        ),
         ("listeners", List, format!("PLAINTEXT://{}", server.listen), "Where the broker listens."),
         ("log.dirs", Text, server.data.display().to_string(), "Folder of all data."),
         (
@@ -79,6 +140,24 @@ fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'stat
         ),
         ("node.id", Int, node_id, "Number of this node; -1: drawn at the first start."),
         ("num.partitions", Int, partitions.to_string(), "Partitions of a new topic."),
+        (
+            "offset.metadata.max.bytes",
+            Int,
+            groups.offset_metadata_max.0.to_string(),
+            "Longest text of a committed offset.",
+        ),
+        (
+            "offsets.retention.check.interval.ms",
+            Long,
+            millis(groups.offsets_retention_check),
+            "How often expired offsets are looked for.",
+        ),
+        (
+            "offsets.retention.minutes",
+            Int,
+            groups.offsets_retention.as_secs().div_ceil(60).to_string(),
+            "When offsets that nobody uses are dropped.",
+        ),
         (
             "producer.id.expiration.ms",
             Int,

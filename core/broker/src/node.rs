@@ -76,6 +76,8 @@ pub struct NodeSettings {
     pub store: StoreOptions,
     /// How sealed segments are scrubbed.
     pub scrub: ScrubSettings,
+    /// Consumer groups.
+    pub groups: buslane_group::Config,
 }
 
 /// See the module's head.
@@ -184,7 +186,7 @@ impl Node {
             topics: ArcSwap::default(),
             sessions: FetchSessions::default(),
             producer_ids: ProducerIds::default(),
-            groups: Groups::new(buslane_group::Config::default(), clock),
+            groups: Groups::new(settings.groups, clock),
             runtime,
             raft,
             syncer: Mutex::new(Some(syncer)),

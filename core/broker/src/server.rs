@@ -121,5 +121,6 @@ pub(crate) fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSe
             ..StoreOptions::default()
         },
         scrub: ScrubSettings { interval: config.scrub.interval, rate: config.scrub.rate.0 },
+        groups: config.groups.coordinator(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod groups;
 mod memory;
 mod section;
 mod value;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use groups::{Assignors, GroupsSection};
 pub use section::{Key, Section};
 pub use value::{Auto, Bound, ByteSize, ConfigValue, HostPort};
 
@@ -124,13 +126,21 @@ pub struct ServerConfig {
     pub limits: LimitsSection,
     /// Defaults of topics.
     pub topics: TopicsSection,
+    /// Consumer groups.
+    pub groups: GroupsSection,
     /// The background scrub.
     pub scrub: ScrubSection,
 }
 
 /// Sections in the order in which they are shown.
-const SECTIONS: [&[Key]; 5] =
-    [ServerSection::KEYS, HttpSection::KEYS, LimitsSection::KEYS, TopicsSection::KEYS, ScrubSection::KEYS];
+const SECTIONS: [&[Key]; 6] = [
+    ServerSection::KEYS,
+    HttpSection::KEYS,
+    LimitsSection::KEYS,
+    TopicsSection::KEYS,
+    GroupsSection::KEYS,
+    ScrubSection::KEYS,
+];
 
 /// A key set on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -208,6 +218,7 @@ impl ServerConfig {
             "http" => self.http.set(name, given),
             "limits" => self.limits.set(name, given),
             "topics" => self.topics.set(name, given),
+            "groups" => self.groups.set(name, given),
             "scrub" => self.scrub.set(name, given),
             _ => unreachable!("there is no section {section}"),
         }
@@ -249,6 +260,7 @@ impl ServerConfig {
                 );
             }
         }
+        self.groups.check(&mut wrong);
         if let Bound(Some(time)) = self.topics.retention
             && time.is_zero()
         {

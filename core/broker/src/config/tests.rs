@@ -1,3 +1,5 @@
+use buslane_group::consumer::{AssignorKind, MigrationPolicy};
+
 use super::*;
 
 fn load(text: &str) -> Result<ServerConfig, String> {
@@ -67,7 +69,7 @@ fn names_of_kafka_and_keys_outside_their_section_find_ours() {
         ("listen = \"127.0.0.1:1\"", "b.toml:1: unknown key listen; the nearest known key is server.listen"),
         (
             "[zzz]\nqqq = 1",
-            "b.toml:2: unknown key zzz.qqq; known sections are server, http, limits, topics, scrub",
+            "b.toml:2: unknown key zzz.qqq; known sections are server, http, limits, topics, groups, scrub",
         ),
         ("server = 5", "b.toml:1: server is a section: write [server] and its keys below"),
     ];
@@ -131,6 +133,27 @@ fn a_scrub_has_an_interval_and_a_rate() {
         scrub("[scrub]\nrate = \"0B\"\ninterval = 7").unwrap_err(),
         "b.toml:2: scrub.rate: must be from 64KiB to 64GiB\n\
          b.toml:3: scrub.interval: 7 is not a time with its unit (ms, s, m, h, d), like \"10s\""
+    );
+}
+
+#[test]
+fn groups_have_kafkas_settings() {
+    let text = "[groups]\nconsumer_assignors = [\"range\"]\nconsumer_migration = \"upgrade\"\nsize_max = 7\n\
+                consumer_session_timeout = \"8s\"\noffsets_retention = \"30d\"";
+    let told = load(text).unwrap().groups.coordinator();
+    assert_eq!(told.consumer.assignors, [AssignorKind::Range]);
+    assert_eq!(told.consumer.migration_policy, MigrationPolicy::Upgrade);
+    assert_eq!((told.group_max_size, told.consumer.classic_max_size), (7, 7));
+    assert_eq!((told.consumer.session_timeout_ms, told.offsets_retention_ms), (8_000, 2_592_000_000));
+    assert_eq!(
+        load("[groups]\nconsumer_assignors = []\nconsumer_migration = \"up\"\n").unwrap_err(),
+        "b.toml:2: groups.consumer_assignors: this array is not an array of names, best first, of \"uniform\" and \"range\"\n\
+         b.toml:3: groups.consumer_migration: \"up\" is not one of \"bidirectional\", \"upgrade\", \"downgrade\", \"disabled\""
+    );
+    assert_eq!(
+        load("[groups]\nsession_timeout_max = \"5s\"\nconsumer_heartbeat_interval = \"45s\"\n").unwrap_err(),
+        "b.toml:3: groups.consumer_heartbeat_interval: must be shorter than groups.consumer_session_timeout\n\
+         default: groups.session_timeout_min: must not be longer than groups.session_timeout_max"
     );
 }
 

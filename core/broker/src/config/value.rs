@@ -25,7 +25,7 @@ pub trait ConfigValue: Sized {
     fn to_toml(&self) -> String;
 }
 
-fn quoted(text: impl fmt::Display) -> String {
+pub(super) fn quoted(text: impl fmt::Display) -> String {
     toml::Value::String(text.to_string()).to_string()
 }
 
