@@ -40,6 +40,9 @@ struct Faults {
     room: Option<u64>,
     full_beyond_end: bool,
     holding: bool,
+    holding_reads: bool,
+    /// Reads that wait for the gate.
+    held_reads: u64,
 }
 
 /// The wrapper. Clones share their faults and counts.
@@ -56,6 +59,27 @@ pub struct SyncGate(Arc<(Mutex<Faults>, Condvar)>);
 impl Drop for SyncGate {
     fn drop(&mut self) {
         self.0.0.lock().holding = false;
+        self.0.1.notify_all();
+    }
+}
+
+/// Holds back every read while it lives.
+#[derive(Debug)]
+pub struct ReadGate(Arc<(Mutex<Faults>, Condvar)>);
+
+impl ReadGate {
+    /// Returns when a read is held back.
+    pub fn wait_for_one(&self) {
+        let mut faults = self.0.0.lock();
+        while faults.held_reads == 0 {
+            self.0.1.wait(&mut faults);
+        }
+    }
+}
+
+impl Drop for ReadGate {
+    fn drop(&mut self) {
+        self.0.0.lock().holding_reads = false;
         self.0.1.notify_all();
     }
 }
@@ -122,6 +146,12 @@ impl FaultyFs {
     pub fn hold_syncs(&self) -> SyncGate {
         self.faults.0.lock().holding = true;
         SyncGate(self.faults.clone())
+    }
+
+    /// Reads wait until the gate is dropped.
+    pub fn hold_reads(&self) -> ReadGate {
+        self.faults.0.lock().holding_reads = true;
+        ReadGate(self.faults.clone())
     }
 
     /// Takes all faults away; counts stay.
@@ -241,6 +271,12 @@ impl FsFile for FaultyFile {
         let fail = {
             let mut faults = self.fs.faults.0.lock();
             faults.counts.reads += 1;
+            while faults.holding_reads && faults.hits(&self.path) {
+                faults.held_reads += 1;
+                self.fs.faults.1.notify_all();
+                self.fs.faults.1.wait(&mut faults);
+                faults.held_reads -= 1;
+            }
             faults.fail_reads && faults.hits(&self.path)
         };
         if fail {
@@ -292,8 +328,13 @@ impl FsFile for FaultyFile {
         self.file.sync_data()
     }
 
+    /// None while reads fail: those of the system's own file would not.
     fn os_file(&self) -> Option<&std::fs::File> {
-        self.file.os_file()
+        let fail = {
+            let faults = self.fs.faults.0.lock();
+            faults.fail_reads && faults.hits(&self.path)
+        };
+        if fail { None } else { self.file.os_file() }
     }
 }
 

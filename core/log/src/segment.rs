@@ -164,6 +164,8 @@ pub struct Segment {
     pub(crate) tail: Mutex<Tail>,
     /// Held by whoever changes the files.
     writer: Mutex<()>,
+    /// Held by whoever makes the index anew; taken before `writer`.
+    rebuilding: Mutex<()>,
     /// Number of the index entry found last.
     index_hint: AtomicU64,
     /// Kept open while it is written to.
@@ -212,6 +214,7 @@ impl Segment {
                 sparse: SparseTail::new(!sealed),
             }),
             writer: Mutex::new(()),
+            rebuilding: Mutex::new(()),
             index_hint: AtomicU64::new(0),
             pinned: Mutex::new(parts.log),
             requests: Mutex::default(),

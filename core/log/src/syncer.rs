@@ -134,12 +134,19 @@ impl Shared {
         &self,
         each: &dyn Fn(Vec<Arc<Segment>>) -> Vec<Result<Synced, SyncError>>,
     ) -> Result<RoundReport, JournalFailed> {
-        let _noting = self.noting.lock();
+        let noting = self.noting.lock();
         let segments = std::mem::take(&mut *self.dirty.lock());
         let mut targets = Vec::new();
+        let mut unindexed = Vec::new();
         for segment in segments {
-            // Whatever is appended from now on lists it again.
-            segment.tail.lock().listed = false;
+            {
+                let mut tail = segment.tail.lock();
+                // Whatever is appended from now on lists it again.
+                tail.listed = false;
+                if tail.sparse.is_behind() {
+                    unindexed.push(segment.clone());
+                }
+            }
             if let Ok(target) = segment.sync_target() {
                 targets.push((segment, target));
             }
@@ -180,6 +187,12 @@ impl Shared {
         if !records.is_empty() {
             // Not synced: an older recovery point costs a longer check, nothing else.
             self.journal.write(&records)?;
+        }
+        drop(noting);
+        // After the syncs, and one long walk at most: the next round is due in a second.
+        let mut may_scan = true;
+        for segment in unindexed {
+            may_scan &= !segment.retry_index(may_scan);
         }
         Ok(report)
     }

@@ -1,10 +1,11 @@
 //! Finding whole batches to read, without reading them: the caller sends the slice of the file as it is.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use buslane_wire::batch::BatchHeader;
 use buslane_wire::ids::SegmentRef;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{Corrupt, Phase, Segment};
 use crate::fs::{FsFile, read_exact_at};
@@ -83,11 +84,78 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// How far a lookup may go for its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// To what is remembered and to cached pages: it never waits, and ends as [`io::ErrorKind::WouldBlock`] instead.
+    Memory,
+    /// To the disk.
+    Disk,
+}
+
+impl Reach {
+    /// An answer that costs a long walk.
+    pub(super) fn or_blocked(self, answer: Entry) -> Result<Entry, ReadError> {
+        match self {
+            Reach::Disk => Ok(answer),
+            Reach::Memory => Err(io::Error::from(io::ErrorKind::WouldBlock).into()),
+        }
+    }
+}
+
+/// A file of which only cached pages are read (`RWF_NOWAIT`); [`io::ErrorKind::WouldBlock`] for all others, and where the
+/// file system cannot say.
+#[derive(Debug)]
+pub(super) struct Cached(pub(super) Arc<dyn FsFile>);
+
+impl FsFile for Cached {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let file = self.0.os_file().ok_or(io::ErrorKind::WouldBlock)?;
+        match preadv2(file, &mut [IoSliceMut::new(buf)], position, ReadWriteFlags::NOWAIT) {
+            Ok(n) => Ok(n),
+            Err(Errno::INTR) => Err(io::ErrorKind::Interrupted.into()),
+            // An error of the disk is told by the read that may wait for it.
+            Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn write_all_at(&self, _: &mut [IoSlice<'_>], _: u64) -> io::Result<()> {
+        unreachable!("it is read only")
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        unreachable!("it is read only")
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!("it is read only")
+    }
+}
+
 /// The end of a copy at one moment, and the file up to there.
 pub(super) struct View {
     pub(super) log: Arc<dyn FsFile>,
+    /// The same file, where only cached pages may be read.
+    cached: Option<Cached>,
     pub(super) end_offset: i64,
     pub(super) end_position: u64,
+}
+
+impl View {
+    fn reach(&self) -> Reach {
+        if self.cached.is_some() { Reach::Memory } else { Reach::Disk }
+    }
+
+    fn file(&self) -> &dyn FsFile {
+        match &self.cached {
+            Some(cached) => cached,
+            None => &*self.log,
+        }
+    }
 }
 
 impl Segment {
@@ -103,7 +171,25 @@ impl Segment {
         below_offset: i64,
         at_least_one: bool,
     ) -> Result<ReadSlice, ReadError> {
-        self.named(self.find(from_offset, max_bytes, below_offset, at_least_one))
+        let found =
+            self.view().and_then(|view| self.find(view, from_offset, max_bytes, below_offset, at_least_one));
+        self.named(found)
+    }
+
+    /// As [`Segment::read`], where the answer is at hand: in memory, or in pages of the index and the log that are cached.
+    /// Waits for no disk and rebuilds nothing, so it may run on a runtime thread. `None`: [`Segment::read`] has to look, and
+    /// tells what is wrong if anything is. For a copy that is written to; a sealed one's files may have to be opened.
+    pub fn read_at_hand(
+        &self,
+        from_offset: i64,
+        max_bytes: u64,
+        below_offset: i64,
+        at_least_one: bool,
+    ) -> Option<ReadSlice> {
+        let log = self.pinned.lock().clone()?;
+        let (end_offset, end_position) = self.end().ok()?;
+        let view = View { cached: Some(Cached(log.clone())), log, end_offset, end_position };
+        self.find(view, from_offset, max_bytes, below_offset, at_least_one).ok()
     }
 
     /// Where the first batch at or above `offset` starts; the end of the copy when there is none.
@@ -127,6 +213,7 @@ impl Segment {
 
     fn find(
         &self,
+        view: View,
         from: i64,
         max_bytes: u64,
         below: i64,
@@ -139,7 +226,6 @@ impl Segment {
                 base_offset: self.base_offset,
             });
         }
-        let view = self.view()?;
         let limit = below.min(view.end_offset);
         let empty = |view: View| ReadSlice {
             file: view.log,
@@ -220,18 +306,20 @@ impl Segment {
 
     /// The end of the copy now.
     pub(super) fn view(&self) -> Result<View, ReadError> {
-        let (end_offset, end_position) = {
-            let tail = self.tail.lock();
-            if matches!(tail.phase, Phase::Unrecovered | Phase::Deleted) {
-                return Err(ReadError::NotReadable { segment: self.reference, state: tail.phase.describe() });
-            }
-            (tail.end_offset, tail.end_position)
-        };
+        let (end_offset, end_position) = self.end()?;
         let log = self.log().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => ReadError::Missing { file: self.file_name(Part::Log) },
             _ => ReadError::from(e),
         })?;
-        Ok(View { log, end_offset, end_position })
+        Ok(View { log, cached: None, end_offset, end_position })
+    }
+
+    fn end(&self) -> Result<(i64, u64), ReadError> {
+        let tail = self.tail.lock();
+        if matches!(tail.phase, Phase::Unrecovered | Phase::Deleted) {
+            return Err(ReadError::NotReadable { segment: self.reference, state: tail.phase.describe() });
+        }
+        Ok((tail.end_offset, tail.end_position))
     }
 
     /// Walks the batches of a view from the last entered one for which `wanted` holds.
@@ -241,10 +329,11 @@ impl Segment {
         wanted: W,
     ) -> Result<Batches<'a, W>, ReadError> {
         let rebuilds = self.index_rebuilds();
-        let start = self.floor(&wanted)?;
+        let start = self.floor_within(view.reach(), &wanted)?;
         Ok(Batches {
             segment: self,
-            walk: Walk::new(&*view.log, view.end_position),
+            reach: view.reach(),
+            walk: Walk::new(view.file(), view.end_position),
             end: view.end_position,
             end_offset: view.end_offset,
             at: start,
@@ -279,6 +368,7 @@ fn slice(file: Arc<dyn FsFile>, start: (i64, u64), end: (i64, u64)) -> ReadSlice
 /// The batches of a view, in order.
 pub(super) struct Batches<'a, W> {
     segment: &'a Segment,
+    reach: Reach,
     walk: Walk<'a>,
     end: u64,
     end_offset: i64,
@@ -356,6 +446,8 @@ impl<W: Fn(&Entry) -> bool> Batches<'_, W> {
     }
 
     fn look_again(&mut self) -> Result<Entry, ReadError> {
+        // What was read is not what the index says, or a page was not there to be read.
+        self.reach.or_blocked(self.at)?;
         self.segment.rebuild_index(self.rebuilds)?;
         self.rebuilds = self.segment.index_rebuilds();
         self.segment.floor(&self.wanted)

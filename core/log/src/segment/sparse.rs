@@ -1,10 +1,14 @@
 //! The sparse index in use: entries in the file, the newest few in memory, and its rebuilding by a scan.
+//!
+//! Entries that cannot be written wait in memory, and each sync round tries again. Where too many wait, or damage was
+//! found, the index is made anew: the scan holds no lock, so that appends go on, and only what they add meanwhile is
+//! scanned while they wait.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::read::ReadError;
+use super::read::{Cached, Reach, ReadError};
 use super::{Phase, Segment};
 use crate::batch_chain::{BatchChain, Gaps};
 use crate::fs::{FsFile, OpenMode};
@@ -16,6 +20,12 @@ use crate::walk::{Walk, WalkError};
 /// Entries collected before they are written: about 200 KiB of log.
 const FLUSH_ENTRIES: usize = 50;
 
+/// Entries kept in memory while they cannot be written: 400 KiB, for 64 MiB of log or more.
+const PENDING_MAX: usize = if cfg!(test) { 100 } else { 16 << 10 };
+
+/// Sync rounds between two tries at an index that has to be made anew, at most; 1 at first, then twice as many each time.
+const PAUSE_ROUNDS_MAX: u32 = 64;
+
 /// The part of the index that changes with appends.
 #[derive(Debug)]
 pub(crate) struct SparseTail {
@@ -25,8 +35,13 @@ pub(crate) struct SparseTail {
     pending: Vec<Entry>,
     /// Position of the last entered batch; 0 when none is.
     last_position: u64,
-    /// Writing failed: lookups walk the log.
+    /// Writing failed: entries stay in memory until a sync round has tried again.
+    failing: bool,
+    /// More than [`PENDING_MAX`] could not be written: lookups walk the log until a sync round has made the index anew.
     broken: bool,
+    /// Sync rounds to pass before the next try at a broken one, and how many that were the last time.
+    rounds_left: u32,
+    pause_rounds: u32,
     /// Rises with each rebuild, so that two readers with the same doubt rebuild once.
     rebuilt: u64,
 }
@@ -38,32 +53,46 @@ impl SparseTail {
             flushed: empty.then_some(0),
             pending: Vec::new(),
             last_position: 0,
+            failing: false,
             broken: false,
+            rounds_left: 0,
+            pause_rounds: 0,
             rebuilt: 0,
         }
     }
 
     /// Enters a batch when it is far enough from the last one.
     pub(crate) fn enter(&mut self, entry: Entry) {
-        if entry.position >= self.last_position + INTERVAL {
+        if !self.broken && entry.position >= self.last_position + INTERVAL {
             self.last_position = entry.position;
             self.pending.push(entry);
+            if self.failing {
+                self.write_failed();
+            }
         }
     }
 
+    fn write_failed(&mut self) {
+        self.failing = true;
+        if self.pending.len() > PENDING_MAX {
+            self.broken = true;
+            self.pending = Vec::new();
+        }
+    }
+
+    /// True while something could not be written.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.failing || self.broken
+    }
+
     pub(crate) fn wants_flush(&self) -> bool {
-        self.pending.len() >= FLUSH_ENTRIES && !self.broken
+        self.pending.len() >= FLUSH_ENTRIES && !self.is_behind()
     }
 
     /// Starts over with the first `flushed` entries of the file, the last of them at `last_position`.
     pub(crate) fn restart(&mut self, flushed: u64, last_position: u64) {
-        *self = SparseTail {
-            flushed: Some(flushed),
-            pending: Vec::new(),
-            last_position,
-            broken: false,
-            rebuilt: self.rebuilt + 1,
-        };
+        let rebuilt = self.rebuilt + 1;
+        *self = SparseTail { flushed: Some(flushed), last_position, rebuilt, ..SparseTail::new(true) };
     }
 
     /// Forgets entries at or beyond a cut. The file's own are cut by the caller.
@@ -73,7 +102,7 @@ impl SparseTail {
 }
 
 impl Segment {
-    fn index_file(&self) -> io::Result<Arc<dyn FsFile>> {
+    pub(super) fn index_file(&self) -> io::Result<Arc<dyn FsFile>> {
         self.store.handles.get((self.reference, PartKey::Index), || {
             self.store.syncs.fs.open(&self.path(Part::Index), OpenMode::OpenOrCreate)
         })
@@ -101,16 +130,23 @@ impl Segment {
             Ok(()) => {
                 tail.sparse.flushed = Some(number + entries.len() as u64);
                 tail.sparse.pending.drain(..entries.len());
+                tail.sparse.failing = false;
             }
-            Err(_) => {
-                tail.sparse.broken = true;
-                tail.sparse.pending = Vec::new();
-            }
+            Err(_) => tail.sparse.write_failed(),
         }
     }
 
     /// The last entered batch start for which `wanted` holds (it holds for a prefix of all), else the segment's start.
     pub(super) fn floor(&self, wanted: &impl Fn(&Entry) -> bool) -> Result<Entry, ReadError> {
+        self.floor_within(Reach::Disk, wanted)
+    }
+
+    /// As [`Segment::floor`]. [`Reach::Memory`] reads cached pages only, and neither opens nor rebuilds anything.
+    pub(super) fn floor_within(
+        &self,
+        reach: Reach,
+        wanted: &impl Fn(&Entry) -> bool,
+    ) -> Result<Entry, ReadError> {
         let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
         for _ in 0..2 {
             let (flushed, rebuilt) = {
@@ -119,14 +155,22 @@ impl Segment {
                     return Ok(*entry);
                 }
                 if tail.sparse.broken {
-                    return Ok(start);
+                    return reach.or_blocked(start);
                 }
                 (tail.sparse.flushed, tail.sparse.rebuilt)
             };
             if flushed == Some(0) {
                 return Ok(start);
             }
-            let found = self.index_file().map_err(IndexError::from).and_then(|file| {
+            let file = match reach {
+                Reach::Disk => self.index_file(),
+                Reach::Memory => {
+                    let opened = || Err(io::ErrorKind::WouldBlock.into());
+                    let file = self.store.handles.get((self.reference, PartKey::Index), opened);
+                    file.map(|file| -> Arc<dyn FsFile> { Arc::new(Cached(file)) })
+                }
+            };
+            let found = file.map_err(IndexError::from).and_then(|file| {
                 let count = match flushed {
                     Some(count) => count,
                     None => {
@@ -145,8 +189,8 @@ impl Segment {
                     self.index_hint.store(number, Ordering::Relaxed);
                     return Ok(entry);
                 }
-                Err(IndexError::Doubtful) => self.rebuild_index(rebuilt)?,
-                Err(IndexError::Io) => return Ok(start),
+                Err(IndexError::Doubtful) if reach == Reach::Disk => self.rebuild_index(rebuilt)?,
+                Err(_) => return reach.or_blocked(start),
             }
         }
         Ok(start)
@@ -157,57 +201,125 @@ impl Segment {
         self.tail.lock().sparse.rebuilt
     }
 
-    /// Makes the index anew from the batch headers, unless that happened since the caller saw `seen` rebuilds. Appends
-    /// wait meanwhile. When it cannot be written, lookups walk the log from now on.
+    /// Makes the index anew from the batch headers, unless that happened since the caller saw `seen` rebuilds. When it
+    /// cannot be written, lookups walk the log until a sync round could write it.
     pub(super) fn rebuild_index(&self, seen: u64) -> Result<(), ReadError> {
+        // One at a time: whoever has the same doubt finds it settled.
+        let _rebuilding = self.rebuilding.lock();
+        {
+            let tail = self.tail.lock();
+            if tail.sparse.rebuilt != seen || tail.sparse.broken {
+                return Ok(());
+            }
+        }
+        self.index_anew()
+    }
+
+    /// The caller holds `rebuilding`, and not `writer`.
+    fn index_anew(&self) -> Result<(), ReadError> {
+        let (seen, cuts, end_offset, end) = {
+            let tail = self.tail.lock();
+            (tail.sparse.rebuilt, tail.cuts, tail.end_offset, tail.end_position)
+        };
+        let mut fresh = SparseTail::new(true);
+        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        let scanned = self.scan(&mut fresh, start, end_offset, end);
         let _writer = self.writer.lock();
         let (end_offset, end) = {
             let tail = self.tail.lock();
-            // One that could not be written is not tried again by each reader.
-            if tail.sparse.rebuilt != seen || tail.sparse.broken || tail.phase == Phase::Deleted {
+            // A cut, or a seal that made one itself.
+            if tail.phase == Phase::Deleted || tail.cuts != cuts || tail.sparse.rebuilt != seen {
                 return Ok(());
             }
             (tail.end_offset, tail.end_position)
         };
-        self.scan_index(end_offset, end)
+        // What was appended during the scan.
+        self.scan(&mut fresh, scanned?, end_offset, end)?;
+        self.install(fresh);
+        Ok(())
     }
 
-    /// One more try at an index that could not be written. The caller holds `writer`.
+    /// One more try at an index that could not be written, before a seal. The caller holds `writer`.
     pub(super) fn mend_index(&self) {
         let (broken, end_offset, end) = {
             let tail = self.tail.lock();
             (tail.sparse.broken, tail.end_offset, tail.end_position)
         };
         if broken {
+            let mut fresh = SparseTail::new(true);
+            let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
             // Whoever reads the log next meets what is wrong with it.
-            let _ = self.scan_index(end_offset, end);
+            if self.scan(&mut fresh, start, end_offset, end).is_ok() {
+                self.install(fresh);
+            }
         }
     }
 
-    /// An index made of offsets that cannot be true would be worse than the old one: no checksum covers a base offset.
-    fn scan_index(&self, end_offset: i64, end: u64) -> Result<(), ReadError> {
+    /// A sync round's try at an index that could not be written; the next round tries again where this one failed. With
+    /// `may_scan` it may walk the whole log, and says whether it did.
+    pub(crate) fn retry_index(self: &Arc<Self>, may_scan: bool) -> bool {
+        let scans = {
+            let mut tail = self.tail.lock();
+            if tail.phase == Phase::Deleted || !tail.sparse.is_behind() {
+                return false;
+            }
+            let sparse = &mut tail.sparse;
+            let due = sparse.broken && may_scan && sparse.rounds_left == 0;
+            if due {
+                sparse.pause_rounds = (2 * sparse.pause_rounds).clamp(1, PAUSE_ROUNDS_MAX);
+                sparse.rounds_left = sparse.pause_rounds;
+            } else {
+                sparse.rounds_left = sparse.rounds_left.saturating_sub(1);
+            }
+            if sparse.broken { Some(due) } else { None }
+        };
+        match scans {
+            None => {
+                let _writer = self.writer.lock();
+                if self.tail.lock().phase != Phase::Deleted {
+                    self.flush_index();
+                }
+            }
+            Some(true) => {
+                let _rebuilding = self.rebuilding.lock();
+                // Whoever reads the log next meets what is wrong with it.
+                let _ = self.index_anew();
+            }
+            Some(false) => {}
+        }
+        let mut tail = self.tail.lock();
+        if tail.phase != Phase::Deleted && tail.sparse.is_behind() {
+            self.list_dirty(&mut tail);
+        }
+        scans == Some(true)
+    }
+
+    /// Enters the batches from `at` up to `end` into `fresh`; returns where they end. An index made of offsets that cannot
+    /// be true would be worse than the old one: no checksum covers a base offset.
+    fn scan(&self, fresh: &mut SparseTail, at: Entry, end_offset: i64, end: u64) -> Result<Entry, ReadError> {
         let log = self.log()?;
-        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
-        let mut chain = BatchChain::new(&*log, end, start, Gaps::Allowed).ending_at(end_offset);
-        let mut fresh = SparseTail::new(true);
+        let mut chain = BatchChain::new(&*log, end, at, Gaps::Allowed).ending_at(end_offset);
         while chain.at().position < end {
             let at = chain.at();
             let header = chain.next(false).map_err(|e| self.walk_error(at.position, e))?;
             fresh.enter(Entry { offset: header.base_offset, ..at });
         }
+        Ok(chain.at())
+    }
+
+    /// Puts a scanned index into the old one's place. The caller holds `writer`.
+    fn install(&self, mut fresh: SparseTail) {
         {
             let mut tail = self.tail.lock();
             fresh.rebuilt = tail.sparse.rebuilt + 1;
+            fresh.rounds_left = tail.sparse.rounds_left;
+            fresh.pause_rounds = tail.sparse.pause_rounds;
             tail.sparse = fresh;
         }
-        if self.index_file().and_then(|file| file.set_len(0)).is_err() {
-            let mut tail = self.tail.lock();
-            tail.sparse.broken = true;
-            tail.sparse.pending = Vec::new();
-            return Ok(());
+        match self.index_file().and_then(|file| file.set_len(0)) {
+            Ok(()) => self.flush_index(),
+            Err(_) => self.tail.lock().sparse.write_failed(),
         }
-        self.flush_index();
-        Ok(())
     }
 
     /// Drops entries at or beyond `position`. The caller holds `writer`, and the tail's end is already there. Entries

@@ -265,6 +265,122 @@ fn a_read_at_the_tail_touches_no_file() {
     assert!(fs.counts().reads - before.reads < 20, "a read elsewhere takes a few small reads");
 }
 
+/// A segment of one-record batches on a file system with faults, larger than its memory of batch starts.
+fn on_faulty_disk() -> (tempfile::TempDir, FaultyFs, Store, Arc<Segment>) {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::new(Arc::new(Disk));
+    let (store, _) = open_on(Arc::new(fs.clone()), dir.path(), "boot 1");
+    let copy = store.create(spec(reference(), 0)).unwrap();
+    fill(&copy, 1 << 20, 500);
+    (dir, fs, store, copy)
+}
+
+/// Whether the file system can say that a page is cached.
+fn knows_its_cache(dir: &Path) -> bool {
+    let path = dir.join("probe");
+    std::fs::write(&path, [7; 9]).unwrap();
+    let file = crate::fs::Fs::open(&Disk, &path, OpenMode::Read).unwrap();
+    read::Cached(file).read_at(&mut [0; 9], 0).is_ok()
+}
+
+#[test]
+fn what_is_at_hand_is_read_without_the_disk_and_the_rest_is_not_read() {
+    let (dir, fs, _store, copy) = on_faulty_disk();
+    let end = copy.end_offset();
+    for from in [0, 1, end / 2, end - 100] {
+        let at_hand = copy.read_at_hand(from, 5_000, end, true).map(|s| (s.position, s.len, s.end_offset));
+        let read = copy.read(from, 5_000, end, true).unwrap();
+        let expected = knows_its_cache(dir.path()).then_some((read.position, read.len, read.end_offset));
+        assert_eq!(at_hand, expected, "from {from}");
+    }
+    // Where the cache cannot say, only what is remembered is at hand.
+    fs.fail_reads();
+    let before = fs.counts();
+    for from in [0, 1, end / 2, end - 100] {
+        assert!(copy.read_at_hand(from, 5_000, end, true).is_none(), "from {from}");
+    }
+    assert_eq!(copy.read_at_hand(end - 50, 1 << 20, end, true).unwrap().end_offset, end);
+    assert_eq!(copy.read_at_hand(end, 1 << 20, end, true).unwrap().len, 0);
+    assert_eq!(fs.counts(), before, "nothing was asked of the disk");
+    assert!(copy.read(end / 2, 5_000, end, true).is_err());
+}
+
+#[test]
+fn a_doubtful_index_is_rebuilt_by_a_read_that_may_wait_only() {
+    let (dir, _fs, _store, copy) = on_faulty_disk();
+    let index = copy.path(Part::Index);
+    let good = std::fs::read(&index).unwrap();
+    let end = copy.end_offset();
+    std::fs::write(&index, vec![7; good.len()]).unwrap();
+    assert!(copy.read_at_hand(end / 2, 5_000, end, true).is_none());
+    assert_eq!((copy.index_rebuilds(), std::fs::read(&index).unwrap()), (0, vec![7; good.len()]));
+    let read = copy.read(end / 2, 5_000, end, true).unwrap();
+    assert_eq!(copy.index_rebuilds(), 1);
+    assert_eq!(std::fs::read(&index).unwrap()[..good.len()], good);
+    let at_hand = copy.read_at_hand(end / 2, 5_000, end, true).map(|s| s.position);
+    assert_eq!(at_hand, knows_its_cache(dir.path()).then_some(read.position));
+}
+
+#[test]
+fn appends_go_on_while_the_index_is_rebuilt_and_are_in_it() {
+    let (_dir, fs, _store, copy) = on_faulty_disk();
+    let (index, end) = (copy.path(Part::Index), copy.end_offset());
+    let len = std::fs::read(&index).unwrap().len();
+    std::fs::write(&index, vec![7; len]).unwrap();
+    std::thread::scope(|scope| {
+        fs.only(".log");
+        let gate = fs.hold_reads();
+        let reader = scope.spawn(|| copy.read(end / 2, 5_000, end, true).unwrap().len);
+        gate.wait_for_one();
+        fill(&copy, 3 << 19, 500);
+        drop(gate);
+        assert!(reader.join().unwrap() > 0);
+    });
+    copy.finish_writes();
+    let of = copy.index_of();
+    let file = copy.index_file().unwrap();
+    let count = file.len().unwrap() / crate::index::ENTRY_LEN;
+    of.check_all(&*file, count).unwrap();
+    let last = of.read(&*file, count - 1).unwrap();
+    assert!(copy.end_position() - last.position < 2 * crate::index::INTERVAL, "{last:?}");
+    assert_eq!(copy.position_of(last.offset).unwrap(), last.position);
+}
+
+#[test]
+fn an_index_that_could_not_be_written_is_written_by_a_later_round() {
+    let (_dir, fs, store, copy) = on_faulty_disk();
+    let written = |copy: &Segment| std::fs::metadata(copy.path(Part::Index)).unwrap().len();
+    let behind = |copy: &Segment| copy.tail.lock().sparse.is_behind();
+    let before = written(&copy);
+    fs.only(".index");
+    fs.fail_writes(7);
+    // A few entries wait in memory; more than that are given up, and the round has to scan.
+    for to in [5 << 18, 4 << 20] {
+        fs.fail_writes(7);
+        fill(&copy, to, 500);
+        assert!(behind(&copy));
+        store.sync_round().unwrap();
+        assert!(behind(&copy), "the disk has not changed");
+        let end = copy.end_offset();
+        for from in [0, end / 2, end - 200] {
+            assert_eq!(copy.read(from, 600, end, true).unwrap().base_offset, from);
+        }
+        fs.heal();
+        fs.only(".index");
+        // A scan is not tried again in the very next round.
+        store.sync_round().unwrap();
+        store.sync_round().unwrap();
+        assert!(!behind(&copy));
+        assert!(written(&copy) > before);
+        let (of, count) = (copy.index_of(), written(&copy) / crate::index::ENTRY_LEN);
+        let file = copy.index_file().unwrap();
+        of.check_all(&*file, count).unwrap();
+        let last = of.read(&*file, count - 1).unwrap();
+        assert!(copy.end_position() - last.position < 2 * crate::index::INTERVAL, "{last:?}");
+    }
+    assert_eq!(copy.index_rebuilds(), 2, "one scan failed, one went well");
+}
+
 #[test]
 fn a_torn_tail_is_cut_at_every_byte() {
     let (mut fixture, copy, model) = with_batches(3, 40);
