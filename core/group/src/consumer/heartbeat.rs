@@ -14,6 +14,10 @@ use super::regex::TopicPattern;
 use super::timers::Deadline;
 use super::topics::TopicsView;
 
+/// When a member that waits for partitions of others is to ask again, ms. Clients follow the interval of the last answer;
+/// Kafka always tells the configured one, 5 s, which is half of what a rebalance takes there.
+const WAITING_HEARTBEAT_MS: i32 = 500;
+
 /// A heartbeat as a member sent it. `None` means "as before".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -183,7 +187,11 @@ impl ConsumerGroup {
         Ok(HeartbeatReply {
             member_id: member_id.to_string(),
             member_epoch: current.member_epoch,
-            heartbeat_interval_ms: config.heartbeat_interval_ms,
+            heartbeat_interval_ms: match current.state {
+                // It can only be told in answer to a heartbeat that what it waits for is free.
+                MemberState::UnreleasedPartitions => config.heartbeat_interval_ms.min(WAITING_HEARTBEAT_MS),
+                _ => config.heartbeat_interval_ms,
+            },
             assignment: tell.then(|| current.assigned.partitions()),
         })
     }

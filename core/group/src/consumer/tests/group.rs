@@ -135,6 +135,7 @@ fn a_partition_moves_only_after_its_owner_gave_it_up() {
     let reply = bench.send(join("b", &["t"])).unwrap();
     assert_eq!((reply.member_epoch, reply.assignment), (2, Some(Partitions::new())), "nothing is free yet");
     assert_eq!(bench.member("b").current.state, MemberState::UnreleasedPartitions);
+    assert_eq!(reply.heartbeat_interval_ms, 500, "it asks again soon");
 
     let reply = bench.send(beat("a", 1)).unwrap();
     assert_eq!((reply.member_epoch, reply.assignment), (1, Some(parts("t", &[0]))), "told to give one up");
@@ -145,8 +146,14 @@ fn a_partition_moves_only_after_its_owner_gave_it_up() {
     let reply = bench.send(owning("a", 1, parts("t", &[0]))).unwrap();
     assert_eq!((reply.member_epoch, reply.assignment), (2, None), "its assignment stays as it was told");
     let reply = bench.send(beat("b", 2)).unwrap();
-    assert_eq!(reply.assignment, Some(parts("t", &[1])));
+    assert_eq!((reply.assignment, reply.heartbeat_interval_ms), (Some(parts("t", &[1])), 5_000));
     assert_eq!(bench.group.state(), GroupState::Stable);
+    bench.config.heartbeat_interval_ms = 300;
+    assert_eq!(
+        bench.send(join("c", &["t"])).unwrap().heartbeat_interval_ms,
+        300,
+        "never later than configured"
+    );
 }
 
 #[test]
