@@ -63,7 +63,8 @@ async fn the_three_pages_and_the_host_check() {
 async fn half_a_request_does_not_hold_up_a_shutdown_and_ends_by_itself() {
     let registry = crate::metrics::registry();
     let listen = "127.0.0.1:0".parse().unwrap();
-    let (server, address) = HttpServer::bind(listen, registry, nothing_gathered(), Box::new(|| Ok(()))).await.unwrap();
+    let (server, address) =
+        HttpServer::bind(listen, registry, nothing_gathered(), Box::new(|| Ok(()))).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.run(async move { drop(stopped.await) }));
     let begun = tokio::time::Instant::now();
