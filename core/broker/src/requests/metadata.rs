@@ -65,13 +65,15 @@ fn one<'a>(
     table: &'a Topics,
     wanted: &MetadataRequestTopic<'a>,
 ) -> MetadataResponseTopic<'a> {
+    // Java leaves the name empty, not null, where it asks by id.
+    let name = wanted.name.filter(|_| wanted.topic_id.is_zero());
     let failed = |error_code| MetadataResponseTopic {
         error_code,
-        name: wanted.name,
+        name,
         topic_id: wanted.topic_id,
         ..Default::default()
     };
-    match wanted.name {
+    match name {
         Some(name) => match table.named(name) {
             Some(topic) => found(node, topic),
             None if topics::is_bad_name(name).is_some() => failed(ErrorCode::INVALID_TOPIC_EXCEPTION),
@@ -124,6 +126,7 @@ async fn create_missing(node: &Arc<Node>, wanted: &[MetadataRequestTopic<'_>]) {
     let table = node.topics.load_full();
     let missing: Vec<NewTopic> = wanted
         .iter()
+        .filter(|w| w.topic_id.is_zero())
         .filter_map(|w| w.name)
         .filter(|name| {
             table.named(name).is_none() && topics::is_bad_name(name).is_none() && !name.starts_with("__")
