@@ -6,7 +6,6 @@ clients at once, started with the module, and each test asks for its own result.
 
 import collections
 import concurrent.futures
-import contextlib
 import itertools
 import subprocess
 import threading
@@ -21,102 +20,14 @@ from harness import groups as protocol
 from harness import wire
 from harness.broker import await_until
 from harness.clients import ALL, ClientError
+from harness.group import WAIT_S, Group, end_members
 from harness.groups import Member, coordinator_is_ready
-from harness.members import MEMBERS, GroupMember
-from harness.records import Record
+from harness.members import MEMBERS
 
-WAIT_S = 30
 STATIC = [name for name, kind in MEMBERS.items() if kind.can_be_static]
 COOPERATIVE = [name for name, kind in MEMBERS.items() if "cooperative-sticky" in kind.assignors]
 MIXABLE = [name for name, kind in MEMBERS.items() if {"range", "roundrobin"} <= set(kind.assignors)]
 _numbers = itertools.count(1)
-_made: list["Group"] = []
-
-
-class Group:
-    """A topic with numbered records and a group that reads it. Every record is to be read exactly once."""
-
-    def __init__(self, broker, name: str, partitions: int) -> None:
-        self.broker, self.name = broker, f"{name}-{next(_numbers)}"
-        self.topic, self.partitions = "of-" + self.name, partitions
-        self.members: list[GroupMember] = []
-        self.gone: list[GroupMember] = []
-        self.produced = 0
-        _made.append(self)
-        broker.create_topic(self.topic, partitions)
-
-    def produce(self, each: int) -> None:
-        """`each` more records in every partition."""
-        with self.broker.connect() as connection:
-            values = [b"%d" % n for n in range(self.produced, self.produced + each)]
-            batches = {(self.topic, index): wire.Batch(values=values).encode() for index in range(self.partitions)}
-            assert all(result.error == 0 for result in wire.produce(connection, batches).values())
-        self.produced += each
-
-    def join(self, client: str, **options) -> GroupMember:
-        member = MEMBERS[client](self.broker.bootstrap, self.name, self.topic, **options)
-        self.members.append(member)
-        return member
-
-    def leave(self, member: GroupMember) -> None:
-        self.members.remove(member)
-        self.gone.append(member)
-        member.close()
-
-    def healthy(self) -> None:
-        """Brings the members up to date, and none has failed."""
-        failures = [(type(member).__name__, member.failure) for member in self.members if member.refresh().failure]
-        assert failures == []
-
-    def read(self) -> list[tuple[int, int]]:
-        """Partition and offset of each record that any member read."""
-        return [(index, offset) for member in self.members + self.gone for index, offset, _ in member.records]
-
-    def state(self) -> list:
-        return [(type(member).__name__, sorted(member.assignment), member.rebalances, member.failure) for member in self.members]
-
-    def await_shared(self) -> None:
-        """Each member has its share, and every partition one owner."""
-
-        def is_shared():
-            self.healthy()
-            shares = [member.refresh().assignment for member in self.members]
-            fair = all(len(share) in (self.partitions // len(shares), -(-self.partitions // len(shares))) for share in shares)
-            return fair and sorted(index for share in shares for index in share) == list(range(self.partitions))
-
-        try:
-            await_until(is_shared, "the partitions are shared", WAIT_S)
-        except AssertionError as late:
-            raise AssertionError(f"{late}: {self.state()}") from None
-
-    def read_all(self) -> None:
-        """Everything produced so far is read, once, in order; and committed."""
-        expected = [(index, offset) for index in range(self.partitions) for offset in range(self.produced)]
-
-        def is_read():
-            self.healthy()
-            return len(self.read()) >= len(expected)
-
-        try:
-            await_until(is_read, "all records are read", WAIT_S)
-        except AssertionError:
-            pass  # the comparison tells what is missing
-        found = sorted(self.read())
-        assert found == expected, f"missing {sorted(set(expected) - set(found))[:9]}, {len(found)} of {len(expected)}; {self.state()}"
-        for member in self.members:
-            for index in member.assignment:
-                read = [(offset, value) for at, offset, value in member.records if at == index]
-                assert read == sorted(read) and all(value == b"%d" % offset for offset, value in read)
-            member.commit()
-
-    def committed(self) -> dict[int, int]:
-        with self.broker.connect() as connection:
-            found = protocol.OFFSET_FETCH.ask(connection, 8, groups=[{"group": self.name, "topics": None}]).groups[0]
-        return {one.index: one.offset for topic in found.topics for one in topic.partitions}
-
-    def close(self) -> None:
-        for member in list(self.members):
-            self.leave(member)
 
 
 # ---- what runs at once --------------------------------------------------------------------------------------------
@@ -387,10 +298,7 @@ def outcome(broker, new_broker):
 def _end_members():
     """What a failed test left running."""
     yield
-    for group in _made:
-        for member in group.members:
-            with contextlib.suppress(Exception):
-                member.close()
+    end_members()
 
 
 @pytest.mark.parametrize("client", MEMBERS)

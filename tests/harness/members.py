@@ -11,6 +11,7 @@ import itertools
 import logging
 import queue
 import threading
+import time
 
 import aiokafka
 import aiokafka.coordinator.assignors.range
@@ -32,9 +33,18 @@ POLL_S = 0.05
 HEARTBEAT_MS = 300
 
 
-class GroupMember:
-    """`strategy` is the assignor's name in the protocol, None for the client's own choice."""
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
+
+class GroupMember:
+    """`strategy` is the assignor's name in the protocol, None for the client's own choice.
+
+    What follows is understood by members that can be of the consumer protocol (`protocols`): `pattern` makes the topic a
+    pattern that the broker resolves, `commit_on_revoke` commits before partitions are given up.
+    """
+
+    protocols: tuple[str, ...] = ("classic",)
     assignors: tuple[str | None, ...] = (None,)
     can_be_static = True
 
@@ -48,11 +58,20 @@ class GroupMember:
         instance_id: str | None = None,
         reset: str = "earliest",
         session_ms: int = 20_000,
+        protocol: str = "classic",
+        pattern: bool = False,
+        commit_on_revoke: bool = False,
     ) -> None:
+        assert protocol in self.protocols
+        self.protocol, self.pattern, self.commit_on_revoke = protocol, pattern, commit_on_revoke
         self.bootstrap, self.group, self.topic = bootstrap, group, topic
         self.strategy, self.instance_id, self.reset, self.session_ms = strategy, instance_id, reset, session_ms
         # All that was read, as (partition, offset, value), in order.
         self.records: list[tuple[int, int, bytes]] = []
+        # Of each of them the topic, and when it was read, in wall-clock milliseconds.
+        self.reads: list[tuple[str, int]] = []
+        # [topic, partition, from, until]: when a partition was this member's; until is -1 as long as it is.
+        self.spans: list[list] = []
         self.assignment: set[int] = set()
         # What was taken away, one set a time.
         self.revoked: list[set[int]] = []
@@ -62,6 +81,10 @@ class GroupMember:
 
     def start(self) -> None:
         raise NotImplementedError
+
+    @property
+    def owned(self) -> set[tuple[str, int]]:
+        return {(topic, index) for topic, index, _, until in self.spans if until < 0}
 
     def refresh(self) -> "GroupMember":
         """Brings the fields up to date, where they do not follow by themselves."""
@@ -118,38 +141,44 @@ class _Thread(GroupMember):
     def _assigned(self, partitions) -> None:
         self.rebalances += 1
         self.assignment = self.assignment | {one.partition for one in partitions}
+        self.spans += [[one.topic, one.partition, _now_ms(), -1] for one in partitions]
 
     def _revoked(self, partitions) -> None:
         if partitions:
             taken = {one.partition for one in partitions}
             self.revoked.append(taken)
             self.assignment = self.assignment - taken
+            gone = {(one.topic, one.partition) for one in partitions}
+            for span in self.spans:
+                if span[3] < 0 and (span[0], span[1]) in gone:
+                    span[3] = _now_ms()
 
 
 class ConfluentMember(_Thread):
+    protocols = ("classic", "consumer")
     assignors = (None, "range", "roundrobin", "cooperative-sticky")
 
     def _run(self) -> None:
+        classic = {
+            "session.timeout.ms": self.session_ms,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+            **({"partition.assignment.strategy": self.strategy} if self.strategy else {}),
+        }
         consumer = confluent_kafka.Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
                 "group.id": self.group,
-                "group.protocol": "classic",
+                "group.protocol": self.protocol,
                 "client.id": "confluent",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error" if self.reset == "none" else self.reset,
-                "session.timeout.ms": self.session_ms,
-                "heartbeat.interval.ms": HEARTBEAT_MS,
                 "topic.metadata.refresh.interval.ms": 1000,
                 "fetch.wait.max.ms": 100,
                 "reconnect.backoff.max.ms": 200,
-                **({"partition.assignment.strategy": self.strategy} if self.strategy else {}),
+                **(classic if self.protocol == "classic" else {"group.remote.assignor": self.strategy} if self.strategy else {}),
                 **({"group.instance.id": self.instance_id} if self.instance_id else {}),
             },
             logger=_QUIET,
-        )
-        consumer.subscribe(
-            [self.topic], on_assign=lambda _, given: self._assigned(given), on_revoke=lambda _, taken: self._revoked(taken)
         )
 
         def commit():
@@ -159,6 +188,22 @@ class ConfluentMember(_Thread):
                 if failure.args[0].code() != confluent_kafka.KafkaError._NO_OFFSET:
                     raise
 
+        def revoked(_, taken):
+            if self.commit_on_revoke:
+                try:
+                    commit()
+                except confluent_kafka.KafkaException as failure:
+                    # An exception would not come out of here.
+                    self.failure = f"commit before giving up: {failure}"
+            self._revoked(taken)
+
+        consumer.subscribe(
+            ["^" + self.topic if self.pattern else self.topic],
+            on_assign=lambda _, given: self._assigned(given),
+            on_revoke=revoked,
+            on_lost=lambda _, taken: self._revoked(taken),
+        )
+
         try:
             while not self._stopping.is_set():
                 message = consumer.poll(POLL_S)
@@ -167,6 +212,7 @@ class ConfluentMember(_Thread):
                     if error.code() != confluent_kafka.KafkaError.UNKNOWN_TOPIC_OR_PART and not error.retriable():
                         raise confluent_kafka.KafkaException(error)
                 elif message is not None:
+                    self.reads.append((message.topic(), _now_ms()))
                     self.records.append((message.partition(), message.offset(), message.value()))
                 self._serve_commits(commit)
         finally:
@@ -281,43 +327,55 @@ class _InDriver(GroupMember):
         raise NotImplementedError
 
     def refresh(self) -> GroupMember:
-        status = self._ask("member-status", seen=len(self.records))
-        self.records += [(partition, offset, base64.b64decode(value)) for partition, offset, value in status["records"]]
+        return self._take(self._ask("member-status", seen=len(self.records)))
+
+    def _take(self, status: dict) -> GroupMember:
+        self.reads += [(more[0], more[1]) for _, _, _, *more in status["records"] if more]
+        self.records += [(partition, offset, base64.b64decode(value)) for partition, offset, value, *_ in status["records"]]
+        self.spans = status.get("spans", [])
         self.assignment = set(status["assignment"])
         self.revoked = [set(taken) for taken in status["revoked"]]
         self.rebalances, self.failure = status["rebalances"], status["failure"]
         return self
 
     def close(self) -> None:
-        self.refresh()
-        assert self._ask("member-stop") == "stopped"
+        status = self._ask("member-stop", seen=len(self.records))
+        assert status["stopped"]
+        self._take(status)
 
 
 class JavaMember(_InDriver):
     client = "java"
+    protocols = ("classic", "consumer")
     assignors = (None, "range", "roundrobin", "cooperative-sticky")
     _CLASSES = {"range": "RangeAssignor", "roundrobin": "RoundRobinAssignor", "cooperative-sticky": "CooperativeStickyAssignor"}
 
     def _options(self) -> dict:
         config = {
             "group.id": self.group,
-            "group.protocol": "classic",
+            "group.protocol": self.protocol,
             "client.id": "java",
             "enable.auto.commit": "false",
             "auto.offset.reset": self.reset,
             "allow.auto.create.topics": "false",
-            "session.timeout.ms": self.session_ms,
-            "heartbeat.interval.ms": HEARTBEAT_MS,
             "request.timeout.ms": "30000",
             "metadata.max.age.ms": "1000",
             "fetch.max.wait.ms": "100",
             "reconnect.backoff.max.ms": "200",
         }
-        if self.strategy:
-            config["partition.assignment.strategy"] = "org.apache.kafka.clients.consumer." + self._CLASSES[self.strategy]
+        if self.protocol == "classic":
+            config |= {"session.timeout.ms": self.session_ms, "heartbeat.interval.ms": HEARTBEAT_MS}
+            if self.strategy:
+                config["partition.assignment.strategy"] = "org.apache.kafka.clients.consumer." + self._CLASSES[self.strategy]
+        elif self.strategy:
+            config["group.remote.assignor"] = self.strategy
         if self.instance_id:
             config["group.instance.id"] = self.instance_id
-        return {"config": {name: str(value) for name, value in config.items()}}
+        return {
+            "config": {name: str(value) for name, value in config.items()},
+            "pattern": self.pattern,
+            "commit_on_revoke": self.commit_on_revoke,
+        }
 
     def commit(self) -> None:
         self._ask("member-commit")

@@ -103,11 +103,11 @@ function memberStatus({ name, seen }) {
   return { records: records.slice(seen), assignment, rebalances, failure, revoked: [] };
 }
 
-async function stopMember({ name }) {
-  const { consumer } = members.get(name);
+async function stopMember({ name, seen }) {
+  await members.get(name).consumer.disconnect();
+  const status = memberStatus({ name, seen });
   members.delete(name);
-  await consumer.disconnect();
-  return "stopped";
+  return { ...status, stopped: true };
 }
 
 const VERBS = { produce, "member-start": startMember, "member-status": memberStatus, "member-stop": stopMember };

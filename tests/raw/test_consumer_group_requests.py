@@ -30,11 +30,8 @@ def new_group() -> str:
 def early(broker):
     broker.create_topic(TOPIC, PARTITIONS)
     coordinator_is_ready(broker, "warm-up")
-    members = {
-        "silent": ConsumerMember(broker, new_group(), [TOPIC]),
-        "pattern": ConsumerMember(broker, new_group(), None, regex=r"growing-\d"),
-    }
-    assert [one.join() for one in members.values()] == ["NONE"] * len(members)
+    members = {"silent": ConsumerMember(broker, new_group(), [TOPIC])}
+    assert members["silent"].join() == "NONE"
     # An empty group of the classic protocol waits for more members.
     starting = {
         "there and back": Member(broker, new_group()),
@@ -44,7 +41,6 @@ def early(broker):
     for one in starting.values():
         one.protocols = {"range": subscription([TOPIC])}
     joins = {name: one.start_join() for name, one in starting.items()}
-    broker.create_topic("growing-1")
     for name, pending in joins.items():
         assert starting[name].take_join(pending) == "NONE"
         all_of_it = {starting[name].member_id: classic.assignment({TOPIC: EVERY})}
@@ -165,6 +161,28 @@ def test_a_member_joins_and_is_told_everything(joined, topic_id, version):
     assert one.member_id and one.answer.interval_ms == 200
     assert one.beat() == "NONE"
     assert (one.epoch, one.answer.assignment) == (epoch, None)
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_member_finds_the_names_of_what_it_was_given_by_id(connection, topic_id, name):
+    """Java leaves the name empty, others null."""
+    body = wire.Writer().uvarint(3)
+    for asked in (topic_id, b"\7" * 16):
+        body.raw(asked).compact_string(name).tags()
+    reader = connection.request(wire.METADATA, 12, bytes(body.i8(0).i8(0).tags().data))
+    reader.i32()
+    reader.compact_array(lambda: (reader.i32(), reader.compact_string(), reader.i32(), reader.compact_string(), reader.tags()))
+    reader.compact_string(), reader.i32()
+
+    def topic():
+        error, found, found_id, _ = reader.i16(), reader.compact_string(), reader.raw(16), reader.i8()
+        partitions = reader.compact_array(
+            lambda: (reader.i16(), reader.i32(), reader.i32(), reader.i32(), *(reader.compact_array(reader.i32) for _ in range(3)), reader.tags())
+        )
+        reader.i32(), reader.tags()
+        return found_id, (error_name(error), found, len(partitions))
+
+    assert dict(reader.compact_array(topic)) == {topic_id: ("NONE", TOPIC, PARTITIONS), b"\7" * 16: ("UNKNOWN_TOPIC_ID", None, 0)}
 
 
 def test_a_heartbeat_that_repeats_changes_nothing(joined, topic_id):
@@ -913,12 +931,6 @@ def test_a_member_goes_over_under_its_own_name(connection, member, early):
 
 
 # ---- last, since it takes its time --------------------------------------------------------------------------------
-
-
-def test_a_pattern_sees_topics_that_are_made_later(connection, early):
-    one = early["pattern"]
-    await_until(lambda: one.acknowledge() == "NONE" and one.held, "the new topic is seen", 30)
-    assert {topic for topic, _ in one.held} == {ids(connection, "growing-1")["growing-1"]}
 
 
 def test_a_member_that_is_silent_for_its_session_is_removed(connection, early):

@@ -12,10 +12,12 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.DescribeConsumerGroupsOptions;
 import org.apache.kafka.clients.admin.ListGroupsOptions;
+import org.apache.kafka.clients.admin.MemberAssignment;
 import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 
 /** One admin operation on consumer groups a request, named by "operation". */
@@ -34,6 +36,11 @@ final class GroupAdmins {
                         request.get("states").forEach(state -> states.add(GroupState.parse(state.asText())));
                         options.inGroupStates(states);
                     }
+                    if (request.has("types")) {
+                        Set<GroupType> types = new java.util.HashSet<>();
+                        request.get("types").forEach(type -> types.add(GroupType.parse(type.asText())));
+                        options.withTypes(types);
+                    }
                     Map<String, Object> found = new TreeMap<>();
                     admin.listGroups(options).all().get(WAIT_S, TimeUnit.SECONDS).forEach(one -> found.put(one.groupId(), Map.of(
                             "state", one.groupState().map(Object::toString).orElse(""),
@@ -50,13 +57,17 @@ final class GroupAdmins {
                             "type", found.type().toString(),
                             "assignor", found.partitionAssignor(),
                             "coordinator", found.coordinator().host() + ":" + found.coordinator().port(),
+                            "epoch", found.groupEpoch().orElse(-1),
+                            "target_epoch", found.targetAssignmentEpoch().orElse(-1),
                             "operations", found.authorizedOperations().stream().map(Object::toString).sorted().collect(Collectors.toList()),
                             "members", found.members().stream().map(member -> Map.of(
                                     "client_id", member.clientId(),
                                     "host", member.host(),
                                     "instance_id", member.groupInstanceId().orElse(""),
-                                    "partitions", member.assignment().topicPartitions().stream()
-                                            .map(TopicPartition::partition).sorted().collect(Collectors.toList())))
+                                    "epoch", member.memberEpoch().orElse(-1),
+                                    "upgraded", member.upgraded().map(Object::toString).orElse(""),
+                                    "target", member.targetAssignment().map(GroupAdmins::indexes).orElse(List.of()),
+                                    "partitions", indexes(member.assignment())))
                                     .collect(Collectors.toList()));
                 }
                 case "delete" -> {
@@ -91,6 +102,10 @@ final class GroupAdmins {
                 default -> throw new IllegalArgumentException("no such operation on groups: " + request.get("operation"));
             }
         }
+    }
+
+    private static List<Integer> indexes(MemberAssignment assignment) {
+        return assignment.topicPartitions().stream().map(TopicPartition::partition).sorted().collect(Collectors.toList());
     }
 
     private GroupAdmins() {}
