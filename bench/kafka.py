@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Buslane beside Apache Kafka, in interleaved rounds of one run.
 
-    bench/kafka.py [--rounds 5] [--seconds 5] [--warm-up 60] [--only produce,fetch,latency,memory,start] [--markdown FILE]
+    bench/kafka.py [--rounds 5] [--seconds 5] [--warm-up 60] [--only produce,fetch,latency,memory,start,groups] [--markdown FILE]
 
 Each broker is alone on core 0, the load (unmodified librdkafka, by `buslane bench`) on core 1; loopback. Kafka is warmed
 up first, then every round measures the two one after the other. The table shows medians with the spread (least to
@@ -95,7 +95,7 @@ def produce(folder: Path, args) -> list[str]:
                 cost.add(server, (server.cpu() - before) * 1e3 / (result["bytes"] / 1e6))
                 speed.add(server, result["bytes_per_second"] / 1e6)
                 busy.add(server, 100 * result["client_cpu_seconds"] / result["seconds"])
-        rows.append(cost.row(f"produce {what}: broker CPU, ms per MB", "{:.2f}", "at most 0.5x", lambda ratio: verdict(ratio, 0.5)))
+        rows.append(cost.row(f"produce {what}: broker CPU, ms per MB", "{:.2f}", "at most 0.5x", half))
         rows.append(speed.row(f"the same: MB/s{generator(busy)}", "{:.0f}", "at least 0.95x", judge_speed(busy)))
     stop(*servers)
     return rows
@@ -244,7 +244,46 @@ def start(folder: Path, args) -> list[str]:
     return [times.row("start to first acknowledged produce (a produce alone taken off), ms", "{:.0f}", "at most 0.05x", lambda ratio: verdict(ratio, 0.05))]
 
 
-CELLS = {"produce": produce, "fetch": fetch, "latency": latency, "memory": memory, "start": start}
+def half(ratio: float) -> str:
+    return verdict(ratio, 0.5)
+
+
+def groups(folder: Path, args) -> list[str]:
+    """1,000 members in 100 groups that join at once; one of 100 members that is killed. Sessions are short on both sides,
+    since a dead member is only missed when its session ends: that wait is the same whatever the broker."""
+    seconds = 10
+    servers = pair(
+        folder,
+        "groups",
+        f'groups.consumer_session_timeout = "{seconds}s"',
+        group_initial_rebalance_delay_ms=3000,
+        group_consumer_session_timeout_ms=seconds * 1000,
+        group_consumer_min_session_timeout_ms=seconds * 1000,
+    )
+    rows = []
+    for protocol in ("classic", "consumer"):
+        joined, killed, noticed = Sides(), Sides(), Sides()
+        flag = ["--consumer-protocol"] if protocol == "consumer" else []
+        for number in range(args.rounds + 1):  # the first one warms the JVM up
+            for server in servers:
+                topic = f"{protocol}-{number}"
+                server.create(topic, 20)
+                server.create(topic + "-one", 200)
+                load = ["groups", "--bootstrap", server.bootstrap, "--session-timeout-ms", str(seconds * 1000), *flag]
+                many = limit(folder, *load, "--topic", topic, "--partitions", "20", "--groups", "100", "--members", "10")
+                one = limit(folder, *load, "--topic", topic + "-one", "--partitions", "200", "--groups", "1", "--members", "100", "--kill")
+                if number:
+                    joined.add(server, many["joined_seconds"])
+                    killed.add(server, one["settled_after_kill_seconds"])
+                    noticed.add(server, one["settled_after_notice_seconds"])
+        rows.append(joined.row(f"1,000 members in 100 groups join, {protocol} protocol: s until all have settled", "{:.2f}", "at most 0.5x", half))
+        rows.append(killed.row(f"one of 100 members killed, {protocol} protocol, sessions of {seconds} s: s until the others have settled", "{:.2f}", "at most 0.5x", half))
+        rows.append(noticed.row("the same from when the first of them heard of it", "{:.2f}", "", lambda _: "reported"))
+    stop(*servers)
+    return rows
+
+
+CELLS = {"produce": produce, "fetch": fetch, "latency": latency, "memory": memory, "start": start, "groups": groups}
 
 
 def main() -> None:

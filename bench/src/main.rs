@@ -5,6 +5,7 @@
 mod copy;
 mod fetch;
 mod fsync;
+mod groups;
 mod pin;
 mod sendfile;
 
@@ -69,6 +70,33 @@ enum Mode {
         #[arg(long, default_value_t = 1 << 20)]
         chunk: usize,
     },
+    /// No limit: members of consumer groups that join at once, and one of each that is killed then.
+    Groups {
+        /// Where the broker listens.
+        #[arg(long)]
+        bootstrap: String,
+        /// What they consume.
+        #[arg(long)]
+        topic: String,
+        /// How many partitions it has.
+        #[arg(long)]
+        partitions: usize,
+        /// How many groups.
+        #[arg(long, default_value_t = 100)]
+        groups: usize,
+        /// Members of each group.
+        #[arg(long, default_value_t = 10)]
+        members: usize,
+        /// By the consumer protocol (KIP-848) instead of the classic one.
+        #[arg(long)]
+        consumer_protocol: bool,
+        /// Kill one member of each group once all have settled.
+        #[arg(long)]
+        kill: bool,
+        /// Session timeout of classic members, in milliseconds.
+        #[arg(long, default_value_t = 45_000)]
+        session_timeout_ms: i32,
+    },
     /// Appends of many closed-loop writers, answered after one fdatasync for all that wait.
     Fsync {
         /// Writers, each with one append in flight.
@@ -102,6 +130,26 @@ fn main() -> anyhow::Result<()> {
         Mode::Fetch { bootstrap, topic, bytes, chunk } => {
             fetch::run(&bootstrap, args.load_core, &topic, bytes, chunk)?
         }
+        Mode::Groups {
+            bootstrap,
+            topic,
+            partitions,
+            groups,
+            members,
+            consumer_protocol,
+            kill,
+            session_timeout_ms,
+        } => groups::run(&groups::Load {
+            bootstrap,
+            load_core: args.load_core,
+            topic,
+            partitions,
+            groups,
+            members,
+            consumer_protocol,
+            kill,
+            session_timeout_ms,
+        })?,
         Mode::Fsync { writers, size, seconds } => fsync::run(&args.dir, writers, size, seconds)?,
     };
     println!("{result}");
