@@ -1,8 +1,18 @@
 //! ListOffsets (key 2), versions 1 to 11.
 //!
 //! By timestamp exactly, though create times are not monotone; each answer with that offset's own leader epoch.
-//! -1 latest (the high watermark), -2 and -4 earliest, -3 the record with the greatest timestamp (KIP-734), -5 the last
-//! tiered offset (there is none: -1), -6 the first not tiered (KIP-1023: the earliest).
+//!
+//! | asks for | meaning | from version |
+//! | --- | --- | --- |
+//! | -1 | latest: the high watermark | 1 |
+//! | -2 | earliest | 1 |
+//! | -3 | the record with the greatest timestamp (KIP-734) | 7 |
+//! | -4 | earliest on local disks (KIP-405): the earliest | 8 |
+//! | -5 | last tiered (KIP-1005): none, offset -1 | 9 |
+//! | -6 | first not yet tiered (KIP-1023): nothing is ever tiered, offset -1 | 11 |
+//!
+//! Other negative ones, and these in older versions, are UNSUPPORTED_VERSION, whether or not the partition exists (Kafka's
+//! `ReplicaManager.isListOffsetsTimestampUnsupported`). A partition named twice is INVALID_REQUEST each further time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,15 +41,18 @@ pub async fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result
     let request: ListOffsetsRequest<'_> = decode(body, context.version)?;
     let table = node.topics.load_full();
     let mut topics = Vec::with_capacity(request.topics.len());
+    let mut seen = HashSet::new();
     for wanted in &request.topics {
         let topic = table.named(wanted.name);
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
-        let mut seen = HashSet::new();
         for asked in &wanted.partitions {
-            let twice = !seen.insert(asked.partition_index);
+            let twice = !seen.insert((wanted.name, asked.partition_index));
             let partition = topic.and_then(|t| t.partition(asked.partition_index));
             partitions.push(match partition {
                 _ if twice => failed(asked, ErrorCode::INVALID_REQUEST),
+                _ if context.version < first_version(asked.timestamp) => {
+                    failed(asked, ErrorCode::UNSUPPORTED_VERSION)
+                }
                 Some(partition) => find(node, partition.clone(), asked).await,
                 None => failed(asked, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             });
@@ -52,6 +65,18 @@ pub async fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result
         topics.push(ListOffsetsTopicResponse { name: wanted.name, partitions });
     }
     context.answer(&ListOffsetsResponse { throttle_time_ms: 0, topics })
+}
+
+/// The first version in which something may be asked for.
+fn first_version(timestamp: i64) -> i16 {
+    match timestamp {
+        LATEST | EARLIEST | 0.. => 1,
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => i16::MAX,
+    }
 }
 
 fn failed(asked: &ListOffsetsPartition, error_code: ErrorCode) -> ListOffsetsPartitionResponse {
@@ -69,14 +94,6 @@ async fn find(
     partition: Arc<Partition>,
     asked: &ListOffsetsPartition,
 ) -> ListOffsetsPartitionResponse {
-    let sought = match asked.timestamp {
-        LATEST => Sought::Latest,
-        EARLIEST | EARLIEST_LOCAL | EARLIEST_PENDING_UPLOAD => Sought::Earliest,
-        MAX_TIMESTAMP => Sought::MaxTimestamp,
-        LATEST_TIERED => return failed(asked, ErrorCode::NONE),
-        timestamp if timestamp < 0 => return failed(asked, ErrorCode::INVALID_REQUEST),
-        timestamp => Sought::Timestamp(timestamp),
-    };
     let epoch = match partition.offsets() {
         Ok(offsets) => errors::of_epoch(asked.current_leader_epoch, offsets.leader_epoch.0),
         Err(error) => errors::of_not_readable(&error),
@@ -84,6 +101,13 @@ async fn find(
     if epoch.is_err() {
         return failed(asked, epoch);
     }
+    let sought = match asked.timestamp {
+        LATEST => Sought::Latest,
+        EARLIEST | EARLIEST_LOCAL => Sought::Earliest,
+        MAX_TIMESTAMP => Sought::MaxTimestamp,
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return failed(asked, ErrorCode::NONE),
+        timestamp => Sought::Timestamp(timestamp),
+    };
     let found = match sought {
         Sought::Latest | Sought::Earliest => partition.find_offset(sought),
         // Reads the index and a batch: not on a runtime thread.
