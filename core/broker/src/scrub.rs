@@ -118,7 +118,12 @@ impl Round {
     fn follow(&mut self) {
         let image = self.context.consensus.image();
         let sealed: Vec<SegmentRef> = sealed_here(&image, self.context.me).collect();
-        self.schedule.follow(self.context.clock.now_ms(), sealed);
+        let now_ms = self.context.clock.now_ms();
+        self.schedule.follow(now_ms, sealed);
+        // Of these, recovery believed what lies below their recovery points.
+        for segment in self.context.store.take_unread(|segment| self.schedule.knows(segment)) {
+            self.schedule.at_once(segment, now_ms);
+        }
         self.context.damage.retain(|segment| self.schedule.knows(segment));
         self.metrics.damaged_segments.set(self.context.damage.segments() as i64);
     }

@@ -1,6 +1,6 @@
 //! All copies under one data folder.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -250,6 +250,8 @@ pub(crate) struct Shared {
     pub(crate) durable_folders: Mutex<HashSet<PathBuf>>,
     /// Segments that the next round syncs or notes.
     pub(crate) dirty: Mutex<Vec<Arc<Segment>>>,
+    /// Copies that were recovered in this run, and of which what lies below the recovery point was not read.
+    pub(crate) unread: Mutex<BTreeSet<SegmentRef>>,
     pub(crate) queue: SyncQueue,
     /// Held by a round from its syncs to the note of their recovery points, and by a cut, which takes those back.
     pub(crate) noting: Mutex<()>,
@@ -314,6 +316,7 @@ impl Store {
             fences: Mutex::default(),
             durable_folders: Mutex::default(),
             dirty: Mutex::default(),
+            unread: Mutex::default(),
             queue: SyncQueue::default(),
             noting: Mutex::new(()),
             closed: AtomicBool::new(false),
@@ -531,6 +534,18 @@ impl Store {
         }
     }
 
+    /// Those of the copies recovered in this run, and below their recovery point not read, that `take` says yes to; each is
+    /// told once. They were written by an earlier run, perhaps of a machine that crashed, so it is they that a scrub
+    /// should read first.
+    pub fn take_unread(&self, take: impl Fn(&SegmentRef) -> bool) -> Vec<SegmentRef> {
+        let mut unread = self.shared.unread.lock();
+        let taken: Vec<SegmentRef> = unread.iter().filter(|segment| take(segment)).copied().collect();
+        taken.iter().for_each(|segment| {
+            unread.remove(segment);
+        });
+        taken
+    }
+
     /// The chain has sealed the segment: what the journal knows of its copy counts no more.
     pub fn settle(&self, segment: &SegmentRef) -> Result<(), JournalFailed> {
         self.shared.forget_copy(segment)
@@ -538,6 +553,7 @@ impl Store {
 
     /// Deletes a copy. Readers that hold a slice go on reading. A copy that is not there counts as deleted.
     pub fn delete(&self, segment: &SegmentRef, base_offset: i64) -> Result<(), OpenError> {
+        self.shared.unread.lock().remove(segment);
         let loaded = self.shared.segments.lock().remove(segment);
         let result = match loaded {
             Some(loaded) => loaded.remove(),

@@ -12,7 +12,7 @@ use buslane_partition::{
 use buslane_wire::batch::BatchHeader;
 use buslane_wire::ids::{LeaderEpoch, SegmentId};
 
-use super::chain_view;
+use super::{Context, chain_view};
 use super::partition::{Copy, Inner, Partition};
 
 /// First pause before an owner that could not go on asks for a new epoch; doubles up to [`RESTART_PAUSE_MAX`].
@@ -146,11 +146,11 @@ impl Partition {
             if let Some(id) = open.take() {
                 let copy = self.context.store.get(&self.segment_ref(id));
                 let copy = copy.ok_or_else(|| format!("segment {id} was recovered and is gone"))?;
-                return Ok(Some((History(copy), end_offset)));
+                return Ok(Some((History { copy, context: self.context.clone() }, end_offset)));
             }
             let Some((segment, end)) = sealed.find(|(_, end)| *end <= end_offset) else { return Ok(None) };
             let copy = self.load_sealed(segment).map_err(|e| e.to_string())?;
-            Ok(Some((History(copy), end)))
+            Ok(Some((History { copy, context: self.context.clone() }, end)))
         };
         match load_producers(self.context.clock.now_ms(), older) {
             Ok(loaded) => {
@@ -317,20 +317,28 @@ impl Partition {
 }
 
 /// A copy's checkpoints and headers.
-struct History(Arc<Segment>);
+struct History {
+    copy: Arc<Segment>,
+    context: Arc<Context>,
+}
 
 impl ProducerHistory for History {
     type Error = String;
 
     fn base_offset(&self) -> i64 {
-        self.0.base_offset()
+        self.copy.base_offset()
     }
 
     fn checkpoint(&self, end_offset: i64) -> Result<Option<(i64, Vec<u8>)>, String> {
-        self.0.producers_at(end_offset).map_err(|error| error.to_string())
+        self.copy.producers_at(end_offset).map_err(|error| error.to_string())
     }
 
+    /// Passes over what is known to be damaged: it takes its own offsets out of service, not the partition. A producer
+    /// whose newest batch stood there finds a gap, and goes on in a new epoch (KIP-360).
     fn headers(&self, from: i64, below: i64, each: &mut dyn FnMut(&BatchHeader)) -> Result<(), String> {
-        self.0.for_each_header(from, below, each).map_err(|error| error.to_string())
+        for part in self.context.damage.sound(&self.copy.reference(), from..below) {
+            self.copy.for_each_header(part.start, part.end, &mut *each).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }

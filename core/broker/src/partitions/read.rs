@@ -174,6 +174,7 @@ impl Partition {
             let found = copy
                 .offset_for_timestamp(timestamp, offsets.log_start_offset, offsets.high_watermark)
                 .map_err(|e| self.unreadable(e))?;
+            self.searched(&copy, offsets, found)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -203,10 +204,11 @@ impl Partition {
         }
         // The first of those with the greatest maximum; the open one only when it has a greater one.
         if let Some((_, segment)) = copies.iter().rev().max_by_key(|(max, _)| *max) {
-            best = self
-                .load_sealed(segment)?
+            let copy = self.load_sealed(segment)?;
+            best = copy
                 .max_timestamp_record(offsets.log_start_offset, offsets.high_watermark)
                 .map_err(|e| self.unreadable(e))?;
+            self.searched(&copy, offsets, best)?;
         }
         if let Some(open) = open {
             let newest = open
@@ -217,6 +219,18 @@ impl Partition {
             }
         }
         Ok(best)
+    }
+
+    /// Refuses what a search of a sealed copy found, where it passed known damage.
+    fn searched(
+        &self,
+        copy: &Segment,
+        offsets: Offsets,
+        found: Option<TimestampedOffset>,
+    ) -> Result<(), NotReadable> {
+        let found = found.map(|found| found.offset);
+        let searched = self.context.damage.searched(&copy.reference(), offsets.log_start_offset, found);
+        searched.map_err(|refused| NotReadable::Storage(refused.to_string().into()))
     }
 
     /// The leader epoch in which the record at `offset` was written.

@@ -1,6 +1,7 @@
-//! What is known to be damaged, and what a fetch may read beside it.
+//! What is known to be damaged, and what may be read beside it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use buslane_log::DamagedRange;
@@ -30,6 +31,30 @@ impl DamageTable {
         }
     }
 
+    /// Whether a search of a segment's records from `from` on may answer `found` (`None`: no such record is there): what
+    /// it was looking for could stand in a damaged range that it passed.
+    pub fn searched(&self, segment: &SegmentRef, from: i64, found: Option<i64>) -> Result<(), Refused> {
+        let Some(ranges) = self.segments.read().get(segment).cloned() else { return Ok(()) };
+        let passed = |range: &&DamagedRange| {
+            range.end_offset > from && found.is_none_or(|offset| range.base_offset <= offset)
+        };
+        ranges.iter().find(passed).map_or(Ok(()), |range| Err(Refused(range.clone())))
+    }
+
+    /// The parts of `offsets` in a segment that are not damaged, in order.
+    pub fn sound(&self, segment: &SegmentRef, offsets: Range<i64>) -> Vec<Range<i64>> {
+        let ranges = self.segments.read().get(segment).cloned().unwrap_or_default();
+        let mut parts = Vec::new();
+        let mut from = offsets.start;
+        for range in ranges.iter() {
+            parts.push(from..range.base_offset.min(offsets.end));
+            from = from.max(range.end_offset);
+        }
+        parts.push(from..offsets.end);
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
     /// Number of segments with damage.
     pub fn segments(&self) -> usize {
         self.segments.read().len()
@@ -51,6 +76,8 @@ impl DamageTable {
 
 #[cfg(test)]
 mod tests {
+    use buslane_wire::ids::SegmentId;
+
     use super::*;
 
     #[test]
@@ -72,6 +99,23 @@ mod tests {
             assert_eq!(table.readable_below(&segment, from, 100).ok(), right, "from {from}");
         }
         assert_eq!(table.readable_below(&segment, 0, 5), Ok(5));
+        for (from, found, right) in [
+            (0, Some(9), true),
+            (0, Some(10), false),
+            (0, Some(30), false),
+            (20, Some(30), true),
+            (20, Some(49), true),
+            (20, None, false),
+            (60, None, true),
+        ] {
+            assert_eq!(table.searched(&segment, from, found).is_ok(), right, "from {from}, found {found:?}");
+        }
+        let sound = |from, below| table.sound(&segment, from..below);
+        assert_eq!(sound(0, 100), [0..10, 20..50, 60..100]);
+        assert_eq!(sound(15, 55), vec![20..50]);
+        assert_eq!(sound(25, 30), vec![25..30]);
+        assert_eq!((sound(10, 20), sound(70, 70)), (vec![], vec![]));
+        assert_eq!(table.sound(&SegmentRef { partition: segment.partition, segment: SegmentId(9) }, 3..5), vec![3..5]);
         assert_eq!((table.segments(), table.replace(segment, vec![]).len(), table.segments()), (1, 2, 0));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In memory only. What is there at the start becomes due at a random moment of the first interval: then a server that is
 //! restarted often still comes to every segment, in the long run once an interval, and a start reads nothing at once.
-//! What is sealed later becomes due an interval after it was seen: it was just written.
+//! What is sealed later becomes due an interval after it was seen: it was just written. What a recovery sealed without
+//! reading all of it is due at once.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -65,6 +66,11 @@ impl Schedule {
         }
     }
 
+    /// A segment is due now.
+    pub(super) fn at_once(&mut self, segment: SegmentRef, now_ms: i64) {
+        self.again(segment, now_ms, 0);
+    }
+
     /// True for one of the segments.
     pub(super) fn knows(&self, segment: &SegmentRef) -> bool {
         self.due.contains_key(segment)
@@ -109,6 +115,9 @@ mod tests {
         assert_eq!(schedule.due(2_000), segments(1..3));
         schedule.follow(2_000, segments(0..1));
         assert_eq!((schedule.due(2_200), schedule.knows(&segments(1..2)[0])), (segments(0..1), false));
+        schedule.at_once(segments(0..1)[0], 2_100);
+        assert_eq!(schedule.due(2_100), segments(0..1));
+        schedule.again(segments(0..1)[0], 2_200, 0);
         // Dropped while it was scrubbed.
         schedule.again(segments(1..2)[0], 2_300, 1_000);
         assert!(!schedule.knows(&segments(1..2)[0]));

@@ -1,7 +1,8 @@
 //! Finding the end of a copy that was not sealed when the store stopped, or that was given up.
 //!
 //! Below the recovery point everything was synced: headers are walked from the last good index entry, and any fault is
-//! damage. Beyond it every CRC is checked. What may end the prefix there: a last batch that is not all there (a process
+//! damage. All of it is not read, which would take a start as long as reading every open segment: it is listed for the
+//! scrub ([`crate::Store::take_unread`]), which reads it first once it is sealed (docs/decisions/0007-scrubbing.md). Beyond it every CRC is checked. What may end the prefix there: a last batch that is not all there (a process
 //! crash stops a write halfway); after a machine crash any bad batch (any subset of unsynced pages survives).
 
 use std::io::{self, IoSlice};
@@ -174,6 +175,9 @@ impl Segment {
         tail.cuts += 1;
         tail.ring.clear();
         self.list_dirty(&mut tail);
+        if copy.synced_position > 0 {
+            self.store.unread.lock().insert(segment);
+        }
         Ok(cut)
     }
 

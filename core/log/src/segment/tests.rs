@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use buslane_wire::batch::StampedBatch;
+use buslane_wire::batch::{HEADER_LEN, StampedBatch};
 use proptest::prelude::*;
 
 use super::*;
@@ -459,6 +459,28 @@ fn a_fault_below_the_recovery_point_is_damage_on_any_boot() {
     std::fs::remove_file(fixture.path(Part::Log)).unwrap();
     let error = fixture.restart("boot 5").unwrap_err().to_string();
     assert!(error.contains("the file is missing"), "{error}");
+}
+
+/// Recovery does not read what was synced, so that a start takes no longer for it: the scrub is told to.
+#[test]
+fn what_was_synced_is_listed_for_the_scrub_when_recovery_did_not_read_it() {
+    let (mut fixture, copy, model) = with_batches(3, 20);
+    drop(copy);
+    fixture.restart("boot 1").unwrap();
+    assert_eq!(fixture.store().take_unread(|_| true), [], "nothing was synced, all of it was read");
+    fixture.store().sync_round().unwrap();
+    let mut flipped = std::fs::read(fixture.path(Part::Log)).unwrap();
+    flipped[model.batches[1].2 as usize + HEADER_LEN] ^= 1;
+    std::fs::write(fixture.path(Part::Log), &flipped).unwrap();
+    let (copy, recovery) = fixture.restart("boot 1").unwrap();
+    assert_eq!((recovery.report.end_offset, recovery.cut), (model.end(), None), "no torn end");
+    assert_eq!(fixture.store().take_unread(|_| false), []);
+    assert_eq!(fixture.store().take_unread(|segment| *segment == reference()), [reference()]);
+    assert_eq!(fixture.store().take_unread(|_| true), [], "told once");
+    drop(copy);
+    fixture.restart("boot 2").unwrap();
+    fixture.store().delete(&reference(), 1000).unwrap();
+    assert_eq!(fixture.store().take_unread(|_| true), [], "it is gone");
 }
 
 /// No checksum covers base offsets: a read that would start at a false one says so, with its place.
