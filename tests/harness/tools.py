@@ -22,6 +22,7 @@ CLASSES = {
     "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
     "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
     "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+    "connect-standalone": "org.apache.kafka.connect.cli.ConnectStandalone",
     "console-producer": "org.apache.kafka.tools.ConsoleProducer",
     "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
 }
