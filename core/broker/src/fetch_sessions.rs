@@ -4,7 +4,7 @@
 //! fetch): a session younger than two minutes is never evicted for a new one; when no place is free the fetch is served
 //! without a session, id 0.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use buslane_wire::ids::TopicId;
@@ -59,6 +59,17 @@ pub struct Told {
     pub log_start_offset: i64,
 }
 
+/// What an answer has of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tell {
+    /// Its offsets.
+    pub now: Told,
+    /// It has records, so that others come first next time.
+    pub records: bool,
+    /// It has an error or a divergence.
+    pub urgent: bool,
+}
+
 #[derive(Debug)]
 struct Entry {
     wanted: Wanted,
@@ -71,29 +82,43 @@ struct Session {
     next_epoch: i32,
     by_id: bool,
     used_ms: i64,
-    entries: Vec<Entry>,
-    index: HashMap<(TopicKey, i32), usize>,
+    /// By their places: in the order in which they are served.
+    entries: BTreeMap<u64, Entry>,
+    places: HashMap<(TopicKey, i32), u64>,
+    next_place: u64,
 }
 
 impl Session {
     fn set(&mut self, wanted: Wanted) {
         let key = (wanted.topic.clone(), wanted.partition);
-        match self.index.get(&key) {
-            Some(at) => self.entries[*at].wanted = wanted,
+        let place = *self.places.entry(key).or_insert(self.next_place);
+        match self.entries.get_mut(&place) {
+            Some(entry) => entry.wanted = wanted,
             None => {
-                self.index.insert(key, self.entries.len());
-                self.entries.push(Entry { wanted, told: None });
+                self.entries.insert(place, Entry { wanted, told: None });
+                self.next_place += 1;
             }
         }
     }
 
     fn forget(&mut self, topic: &TopicKey, partition: i32) {
-        let Some(at) = self.index.remove(&(topic.clone(), partition)) else { return };
-        // Order matters for fairness only, and the order is rotated anyhow.
-        self.entries.swap_remove(at);
-        if let Some(moved) = self.entries.get(at) {
-            self.index.insert((moved.wanted.topic.clone(), moved.wanted.partition), at);
+        if let Some(place) = self.places.remove(&(topic.clone(), partition)) {
+            self.entries.remove(&place);
         }
+    }
+
+    /// Remembers what is told of a partition; true when it belongs into an incremental answer.
+    fn tell(&mut self, wanted: &Wanted, tell: &Tell) -> bool {
+        let Some(place) = self.places.get_mut(&(wanted.topic.clone(), wanted.partition)) else { return true };
+        let mut entry = self.entries.remove(place).expect("each place has its entry");
+        let changed = tell.records || tell.urgent || entry.told != Some(tell.now);
+        entry.told = Some(tell.now);
+        if tell.records {
+            *place = self.next_place;
+            self.next_place += 1;
+        }
+        self.entries.insert(*place, entry);
+        changed
     }
 }
 
@@ -132,7 +157,6 @@ pub struct Plan {
 #[derive(Debug, Default)]
 struct Cache {
     sessions: HashMap<i32, Session>,
-    last_id: i32,
     partitions: usize,
 }
 
@@ -170,11 +194,12 @@ impl FetchSessions {
         let Some(session) = cache.sessions.get_mut(&session_id) else {
             return Err(SessionError::NotFound(session_id));
         };
-        if session.by_id != by_id && !(wanted.is_empty() && forgotten.is_empty()) {
-            return Err(SessionError::TopicIds(session_id));
-        }
         if epoch != session.next_epoch {
             return Err(SessionError::Epoch { id: session_id, expected: session.next_epoch, got: epoch });
+        }
+        // Also when the request names none: the answer does.
+        if session.by_id != by_id {
+            return Err(SessionError::TopicIds(session_id));
         }
         session.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.used_ms = now_ms;
@@ -188,7 +213,7 @@ impl FetchSessions {
         let after = session.entries.len();
         let plan = Plan {
             session_id,
-            wanted: session.entries.iter().map(|e| e.wanted.clone()).collect(),
+            wanted: session.entries.values().map(|e| e.wanted.clone()).collect(),
             incremental: true,
         };
         cache.partitions = cache.partitions + after - before;
@@ -199,32 +224,18 @@ impl FetchSessions {
         Ok(plan)
     }
 
-    /// Whether a partition belongs into an incremental answer: it has records or an error, or what was told of it has
-    /// changed. Remembers what is told now.
-    pub fn changed(&self, session_id: i32, topic: &TopicKey, partition: i32, now: Told, must: bool) -> bool {
-        let mut cache = self.cache.lock();
-        let Some(session) = cache.sessions.get_mut(&session_id) else { return true };
-        let Some(at) = session.index.get(&(topic.clone(), partition)).copied() else { return true };
-        let entry = &mut session.entries[at];
-        let changed = must || entry.told != Some(now);
-        entry.told = Some(now);
-        changed
-    }
-
-    /// Moves partitions that gave records to the end of their session, so that the others come first next time.
-    pub fn rotate(&self, session_id: i32, served: usize) {
-        let mut cache = self.cache.lock();
-        let Some(session) = cache.sessions.get_mut(&session_id) else { return };
-        let n = session.entries.len();
-        if n > 1 && served > 0 {
-            session.entries.rotate_left(served % n);
-            session.index = session
-                .entries
-                .iter()
-                .enumerate()
-                .map(|(at, e)| ((e.wanted.topic.clone(), e.wanted.partition), at))
-                .collect();
+    /// Remembers what an answer tells of each partition of its plan, and which of them belong into an incremental one:
+    /// those with records or an error, and those of which something else is told than last time. Partitions that gave
+    /// records go behind all others, so that those come first next time. Nothing without a session.
+    pub fn tell(&self, plan: &Plan, of: impl Fn(usize) -> Tell) -> Vec<bool> {
+        if plan.session_id == 0 {
+            return Vec::new();
         }
+        let mut cache = self.cache.lock();
+        let Some(session) = cache.sessions.get_mut(&plan.session_id) else {
+            return vec![true; plan.wanted.len()];
+        };
+        plan.wanted.iter().enumerate().map(|(i, wanted)| session.tell(wanted, &of(i))).collect()
     }
 }
 
@@ -251,25 +262,32 @@ impl Cache {
                 return 0;
             }
         }
-        loop {
-            self.last_id = if self.last_id == i32::MAX { 1 } else { self.last_id + 1 };
-            if !self.sessions.contains_key(&self.last_id) {
-                break;
-            }
-        }
+        let id = self.free_id();
         let mut session = Session {
             next_epoch: 1,
             by_id,
             used_ms: now_ms,
-            entries: Vec::with_capacity(wanted.len()),
-            index: HashMap::with_capacity(wanted.len()),
+            entries: BTreeMap::new(),
+            places: HashMap::with_capacity(wanted.len()),
+            next_place: 0,
         };
         for partition in wanted {
             session.set(partition.clone());
         }
         self.partitions += session.entries.len();
-        self.sessions.insert(self.last_id, session);
-        self.last_id
+        self.sessions.insert(id, session);
+        id
+    }
+
+    /// Random, as in Kafka: after a restart a client that still has an old id finds no session of another client's.
+    fn free_id(&self) -> i32 {
+        loop {
+            let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
+            let id = i32::from_be_bytes([a, b, c, d]) & i32::MAX;
+            if id != 0 && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
     }
 }
 
@@ -333,16 +351,45 @@ mod tests {
         assert_eq!(begin(&s, id, 1, vec![]), Err(SessionError::NotFound(id)), "closed by its last request");
     }
 
+    const TOLD: Told = Told { high_watermark: 5, log_start_offset: 0 };
+
+    fn quiet(now: Told) -> Tell {
+        Tell { now, records: false, urgent: false }
+    }
+
     #[test]
     fn only_changes_are_told_again() {
         let s = FetchSessions::default();
+        let plan = begin(&s, 0, 0, vec![wanted("a", 0, 5), wanted("a", 1, 5)]).unwrap();
+        assert_eq!(s.tell(&plan, |_| quiet(TOLD)), [true, true]);
+        assert_eq!(s.tell(&plan, |_| quiet(TOLD)), [false, false]);
+        let moved = Told { high_watermark: 6, ..TOLD };
+        assert_eq!(s.tell(&plan, |i| quiet(if i == 1 { moved } else { TOLD })), [false, true]);
+        assert_eq!(s.tell(&plan, |i| Tell { urgent: i == 1, ..quiet(TOLD) }), [false, true]);
+        assert_eq!(s.tell(&plan, |i| Tell { records: i == 1, ..quiet(TOLD) }), [false, true]);
+        begin(&s, plan.session_id, -1, vec![]).unwrap();
+        assert_eq!(s.tell(&plan, |_| quiet(TOLD)), [true, true], "closed meanwhile");
+        let without = Plan { session_id: 0, ..plan };
+        assert_eq!(s.tell(&without, |_| quiet(TOLD)), [false; 0]);
+    }
+
+    #[test]
+    fn a_session_keeps_to_names_or_ids_also_when_a_request_names_nothing() {
+        let s = FetchSessions::default();
         let id = begin(&s, 0, 0, vec![wanted("a", 0, 5)]).unwrap().session_id;
-        let topic = TopicKey::Name("a".into());
-        let told = Told { high_watermark: 5, log_start_offset: 0 };
-        assert!(s.changed(id, &topic, 0, told, false));
-        assert!(!s.changed(id, &topic, 0, told, false));
-        assert!(s.changed(id, &topic, 0, told, true), "records and errors always");
-        assert!(s.changed(id, &topic, 0, Told { high_watermark: 6, ..told }, false));
+        assert_eq!(s.begin(0, id, 1, true, vec![], &[]), Err(SessionError::TopicIds(id)));
+        assert!(begin(&s, id, 1, vec![]).is_ok());
+    }
+
+    #[test]
+    fn ids_are_not_guessed_from_others() {
+        let ids = || -> Vec<i32> {
+            let s = FetchSessions::default();
+            (0..3).map(|_| begin(&s, 0, 0, vec![wanted("a", 0, 5)]).unwrap().session_id).collect()
+        };
+        let (one, other) = (ids(), ids());
+        assert!(one.iter().chain(&other).all(|id| *id > 0));
+        assert!(one.iter().all(|id| !other.contains(id)), "another run has others: {one:?} {other:?}");
     }
 
     #[test]
@@ -360,16 +407,27 @@ mod tests {
     }
 
     #[test]
-    fn rotation_keeps_every_partition_reachable() {
+    fn partitions_that_gave_records_go_behind_the_others_and_none_is_lost() {
         let s = FetchSessions::default();
-        let id = begin(&s, 0, 0, (0..4).map(|p| wanted("a", p, 0)).collect()).unwrap().session_id;
-        s.rotate(id, 1);
-        let order: Vec<i32> = begin(&s, id, 1, vec![]).unwrap().wanted.iter().map(|w| w.partition).collect();
-        assert_eq!(order, [1, 2, 3, 0]);
-        let plan =
-            s.begin(0, id, 2, false, vec![wanted("a", 0, 9)], &[(TopicKey::Name("a".into()), 2)]).unwrap();
-        let mut got: Vec<(i32, i64)> = plan.wanted.iter().map(|w| (w.partition, w.fetch_offset)).collect();
-        got.sort_unstable();
-        assert_eq!(got, [(0, 9), (1, 0), (3, 0)]);
+        let id = begin(&s, 0, 0, (0..5).map(|p| wanted("a", p, 0)).collect()).unwrap().session_id;
+        let order = |plan: &Plan| plan.wanted.iter().map(|w| w.partition).collect::<Vec<_>>();
+        let full = |plan: &Plan, which: &[i32]| {
+            let records = |i: usize| which.contains(&plan.wanted[i].partition);
+            s.tell(plan, |i| Tell { records: records(i), ..quiet(TOLD) });
+        };
+        let plan = begin(&s, id, 1, vec![]).unwrap();
+        full(&plan, &[1, 3]);
+        let plan = begin(&s, id, 2, vec![]).unwrap();
+        assert_eq!(order(&plan), [0, 2, 4, 1, 3]);
+        // A full one behind idle ones goes to the end, not they.
+        full(&plan, &[4]);
+        let plan = begin(&s, id, 3, vec![]).unwrap();
+        assert_eq!(order(&plan), [0, 2, 1, 3, 4]);
+        full(&plan, &[]);
+        let forgotten = [(TopicKey::Name("a".into()), 2)];
+        let plan = s.begin(0, id, 4, false, vec![wanted("a", 0, 9), wanted("a", 7, 1)], &forgotten).unwrap();
+        let got: Vec<(i32, i64)> = plan.wanted.iter().map(|w| (w.partition, w.fetch_offset)).collect();
+        assert_eq!(got, [(0, 9), (1, 0), (3, 0), (4, 0), (7, 1)]);
+        assert_eq!(s.size(), (1, 5));
     }
 }

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::metrics::ScrubMetrics;
-use crate::partitions::{Context, Partition, Topics};
+use crate::partitions::{Context, OwnerPool, Partition, Topics, Waiting};
 use crate::producer_ids::ProducerIds;
 use crate::retention;
 use crate::scrub::{DamageTable, ScrubSettings, Scrubber};
@@ -166,6 +166,8 @@ impl Node {
             clock,
             damage: DamageTable::default(),
             runtime: runtime.clone(),
+            owners: OwnerPool::new().context("cannot start the owners' threads")?,
+            waiting: Waiting::default(),
             segment_idle_ms: settings.segment_idle.as_millis() as i64,
             producer_expiry_ms: settings.producer_expiry.as_millis() as i64,
         });

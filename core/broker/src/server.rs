@@ -14,6 +14,7 @@ use crate::http::{Gathered, HttpServer};
 use crate::metrics::{NetMetrics, ScrubMetrics};
 use crate::net::Server;
 use crate::node::{Node, NodeSettings};
+use crate::requests;
 use crate::scrub::ScrubSettings;
 
 /// What a running server tells whoever started it.
@@ -73,6 +74,7 @@ pub async fn run(
             () = shutdown => {}
             _ = node.failed() => {}
         }
+        requests::end_long_polls(&node);
     };
     server.run(ended).await;
     let stopped = match node.failure() {

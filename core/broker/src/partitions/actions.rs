@@ -1,4 +1,4 @@
-//! Carrying out what an owner asks for: on the blocking pool where it touches the disk, as a task where it proposes.
+//! Carrying out what an owner asks for: on a pool of its own where it touches the disk, as a task where it proposes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,8 +83,8 @@ impl Partition {
     }
 
     fn blocking(&self, work: impl FnOnce() + Send + 'static) {
-        // The handle is dropped: the answer comes back as a step.
-        drop(self.context.runtime.spawn_blocking(work));
+        // The answer comes back as a step.
+        self.context.owners.run(work);
     }
 
     fn step_later(

@@ -1,6 +1,7 @@
 //! The partitions of this node, and the table by which requests find them.
 
 mod actions;
+mod owner_pool;
 mod partition;
 mod read;
 mod waiting;
@@ -13,9 +14,10 @@ use buslane_meta::{Consensus, DroppedSegment, PartitionImage};
 use buslane_partition::{ChainView, OpenView};
 use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentRef, TopicId, TopicPartition};
 
+pub use owner_pool::OwnerPool;
 pub use partition::{AppendRefused, Batch, NotReadable, Offsets, Partition, Ticket};
 pub use read::{ReadRefused, Sought};
-pub use waiting::{Acks, Appended, FetchWait};
+pub use waiting::{Acks, Appended, FetchWait, Waiting};
 
 use crate::clock::Clock;
 use crate::scrub::DamageTable;
@@ -35,6 +37,10 @@ pub struct Context {
     pub damage: DamageTable,
     /// Where tasks and blocking work run.
     pub runtime: tokio::runtime::Handle,
+    /// Where owners' work on the disk runs.
+    pub owners: OwnerPool,
+    /// What waits at its partitions.
+    pub waiting: Waiting,
     /// A segment that nothing was written to for this long is sealed.
     pub segment_idle_ms: i64,
     /// `producer.id.expiration.ms`.

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 use super::Context;
-use super::waiting::{Acks, Appended, FetchWait, PendingAcks};
+use super::waiting::{Acks, Appended, FetchWait, Held, PendingAcks, WAITING_BYTES_MAX};
 use crate::topic_config::TopicConfig;
 
 /// How long a clean stop waits for a partition that cannot be sealed.
@@ -25,9 +25,8 @@ const STEP_DOWN_MAX: Duration = Duration::from_secs(20);
 /// Waiting fetches that are not worth a sweep.
 const FETCHES_KEPT: usize = 16;
 
-/// Bytes of batches that may wait for a segment to be opened or sealed, for each partition. Beyond it a batch is
-/// refused with a retriable error.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Of [`WAITING_BYTES_MAX`], what one partition may have: one that is stuck leaves room for the others.
+const PARTITION_WAITING_MAX: usize = WAITING_BYTES_MAX / 2;
 
 /// Why a batch was not appended, as far as the partition knows.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,8 +40,8 @@ pub enum AppendRefused {
     /// This store cannot write: full, failed, damaged. The text is for the log and the client.
     #[error("{0}")]
     Storage(Arc<str>),
-    /// Too much waits already.
-    #[error("{WAITING_BYTES_MAX} bytes wait for the partition already")]
+    /// Too much waits already, here or on the node.
+    #[error("too many bytes wait for segments already; send them again")]
     Busy,
 }
 
@@ -94,6 +93,7 @@ struct WaitingBatch {
     batch: Batch,
     acks: Acks,
     reply: oneshot::Sender<Ticket>,
+    held: Held,
 }
 
 /// A copy in which the owner writes.
@@ -111,6 +111,9 @@ pub(super) struct Inner {
     pub(super) made: Vec<Copy>,
     waiting: VecDeque<WaitingBatch>,
     waiting_bytes: usize,
+    /// A batch was refused because too much waited: so are all after it, lest they overtake it, until batches are taken
+    /// again.
+    waiting_full: bool,
     acks: PendingAcks,
     /// Fetches that wait for bytes; those that have ended are dead.
     fetches: Vec<Weak<FetchWait>>,
@@ -162,6 +165,7 @@ impl Partition {
                 made: Vec::new(),
                 waiting: VecDeque::new(),
                 waiting_bytes: 0,
+                waiting_full: false,
                 acks: PendingAcks::default(),
                 fetches: Vec::new(),
                 fetches_swept_at: 0,
@@ -219,11 +223,15 @@ impl Partition {
         inner.made.clear();
         inner.waiting.clear();
         inner.waiting_bytes = 0;
+        inner.waiting_full = false;
         inner.acks.clear();
         inner.uncommitted.clear();
-        for fetch in inner.fetches.drain(..).filter_map(|fetch| fetch.upgrade()) {
-            fetch.wake();
-        }
+        inner.wake_fetches();
+    }
+
+    /// Wakes every fetch that waits here: it looks again.
+    pub fn wake_fetches(&self) {
+        self.inner.lock().wake_fetches();
     }
 
     /// New settings of the topic.
@@ -240,9 +248,7 @@ impl Partition {
     pub fn set_log_start_offset(&self, log_start_offset: i64) {
         let mut inner = self.inner.lock();
         inner.log_start_offset = inner.log_start_offset.max(log_start_offset);
-        for fetch in inner.fetches.drain(..).filter_map(|fetch| fetch.upgrade()) {
-            fetch.wake();
-        }
+        inner.wake_fetches();
     }
 
     /// Appends a checked batch. The order of calls is the order in the log. Does not block but for the page cache.
@@ -255,15 +261,31 @@ impl Partition {
             return Ticket::Done(Err(AppendRefused::Gone));
         }
         if !inner.waiting.is_empty() {
-            return enqueue(&mut inner, batch, acks);
+            return self.enqueue(&mut inner, &batch, acks);
         }
         let mut out = std::mem::take(&mut inner.scratch);
         let ticket = match self.offer(&mut inner, &batch, acks, &mut out) {
             Some(ticket) => ticket,
-            None => enqueue(&mut inner, batch, acks),
+            None => self.enqueue(&mut inner, &batch, acks),
         };
         self.act(&mut inner, out);
         ticket
+    }
+
+    /// Lets a batch wait for its segment, in a copy: a slice would keep all of the request in memory that it came in.
+    fn enqueue(&self, inner: &mut Inner, batch: &Batch, acks: Acks) -> Ticket {
+        let bytes = batch.bytes.len();
+        let fits = inner.waiting.is_empty() || inner.waiting_bytes + bytes <= PARTITION_WAITING_MAX;
+        let held = if fits && !inner.waiting_full { self.context.waiting.hold(bytes) } else { None };
+        let Some(held) = held else {
+            inner.waiting_full = true;
+            return Ticket::Done(Err(AppendRefused::Busy));
+        };
+        let (reply, receiver) = oneshot::channel();
+        inner.waiting_bytes += bytes;
+        let batch = Batch { bytes: Bytes::copy_from_slice(&batch.bytes), ..*batch };
+        inner.waiting.push_back(WaitingBatch { batch, acks, reply, held });
+        Ticket::Waiting(receiver)
     }
 
     /// Offers one batch to the owner and writes it where it was placed; `None`: it has to wait.
@@ -454,14 +476,16 @@ impl Partition {
             match self.offer(inner, &front.batch, front.acks, out) {
                 Some(ticket) => {
                     inner.waiting_bytes -= front.batch.bytes.len();
+                    drop(front.held);
                     let _ = front.reply.send(ticket);
                 }
                 None => {
                     inner.waiting.push_front(front);
-                    break;
+                    return;
                 }
             }
         }
+        inner.waiting_full = false;
     }
 
     /// The offsets that answers are made of.
@@ -531,15 +555,12 @@ fn offsets_of(inner: &Inner) -> Result<Offsets, NotReadable> {
     Ok(Offsets { log_start_offset, high_watermark, leader_epoch: owner.epoch() })
 }
 
-fn enqueue(inner: &mut Inner, batch: Batch, acks: Acks) -> Ticket {
-    let bytes = batch.bytes.len();
-    if inner.waiting_bytes + bytes > WAITING_BYTES_MAX && !inner.waiting.is_empty() {
-        return Ticket::Done(Err(AppendRefused::Busy));
+impl Inner {
+    fn wake_fetches(&mut self) {
+        for fetch in self.fetches.drain(..).filter_map(|fetch| fetch.upgrade()) {
+            fetch.wake();
+        }
     }
-    let (reply, receiver) = oneshot::channel();
-    inner.waiting_bytes += bytes;
-    inner.waiting.push_back(WaitingBatch { batch, acks, reply });
-    Ticket::Waiting(receiver)
 }
 
 fn on_committed(inner: &mut Inner, committed_offset: i64) {

@@ -1,7 +1,8 @@
 //! Reading a partition: by offset, by timestamp, by epoch.
 //!
 //! Whole batches are found in the chain's segment that holds the offset and handed on as a range of its file; nobody
-//! reads at or above the committed offset (CommittedOnly).
+//! reads at or above the committed offset (CommittedOnly). Two ways: [`Partition::read_at_hand`] for runtime threads,
+//! which answers what needs no disk, and [`Partition::read`] for the blocking pool, which answers everything.
 
 use std::sync::Arc;
 
@@ -46,17 +47,14 @@ pub enum Sought {
 
 impl Partition {
     /// Finds up to `max_bytes` of whole batches from the one that holds `offset` on; with `at_least_one` the first one
-    /// even when it is larger (KIP-74). May read the index and batch headers from disk: see [`Self::is_cold`].
+    /// even when it is larger (KIP-74). May read the index and batch headers from disk, and make an index anew.
     pub fn read(
         self: &Arc<Self>,
         offset: i64,
         max_bytes: u64,
         at_least_one: bool,
     ) -> Result<Found, ReadRefused> {
-        let (offsets, open) = self.readable()?;
-        if offset < offsets.log_start_offset || offset > offsets.high_watermark {
-            return Err(ReadRefused::OutOfRange(offsets));
-        }
+        let (offsets, open) = self.readable_at(offset)?;
         if offset == offsets.high_watermark {
             return Ok(Found { slice: None, offsets });
         }
@@ -80,12 +78,29 @@ impl Partition {
         Ok(Found { slice: Some(slice).filter(|s| s.len > 0), offsets })
     }
 
-    /// True when a read at `offset` may have to read an index and headers from disk. In the open segment it is answered
-    /// from memory or from pages just written, so that it may run on a runtime thread.
-    pub fn is_cold(&self, offset: i64) -> bool {
-        self.readable().is_ok_and(|(offsets, open)| {
-            offset < offsets.high_watermark && open.is_none_or(|s| offset < s.base_offset())
-        })
+    /// As [`Self::read`], without ever waiting for a disk; `None` when it would have to. What is sealed is never at hand,
+    /// what is open where its end is remembered or its index and headers are in cached pages.
+    pub fn read_at_hand(
+        &self,
+        offset: i64,
+        max_bytes: u64,
+        at_least_one: bool,
+    ) -> Result<Option<Found>, ReadRefused> {
+        let (offsets, open) = self.readable_at(offset)?;
+        if offset == offsets.high_watermark {
+            return Ok(Some(Found { slice: None, offsets }));
+        }
+        let Some(open) = open.filter(|open| offset >= open.base_offset()) else { return Ok(None) };
+        let slice = open.read_at_hand(offset, max_bytes, offsets.high_watermark, at_least_one);
+        Ok(slice.map(|slice| Found { slice: Some(slice).filter(|s| s.len > 0), offsets }))
+    }
+
+    fn readable_at(&self, offset: i64) -> Result<(Offsets, Option<Arc<Segment>>), ReadRefused> {
+        let (offsets, open) = self.readable()?;
+        if offset < offsets.log_start_offset || offset > offsets.high_watermark {
+            return Err(ReadRefused::OutOfRange(offsets));
+        }
+        Ok((offsets, open))
     }
 
     /// Where a client's log diverges from this one, by the epoch of its last record (KIP-595): the largest epoch at or

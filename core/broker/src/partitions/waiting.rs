@@ -4,9 +4,58 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, oneshot};
+
+/// Bytes of batches that may wait for segments to be opened or sealed, over all partitions of a node. Beyond it a batch
+/// is refused with a retriable error.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What the waits at a node's partitions have in common.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    bytes: Arc<AtomicUsize>,
+    fetches_ended: AtomicBool,
+}
+
+impl Waiting {
+    /// Counts a batch that has to wait; `None` when too much waits already. One batch alone always may.
+    pub fn hold(&self, bytes: usize) -> Option<Held> {
+        let fits = |held: usize| (held == 0 || held + bytes <= WAITING_BYTES_MAX).then_some(held + bytes);
+        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
+        Some(Held { all: self.bytes.clone(), bytes })
+    }
+
+    /// From now on no fetch waits. Those that wait are woken by their partitions.
+    pub fn end_fetches(&self) {
+        self.fetches_ended.store(true, Ordering::Release);
+    }
+
+    /// See [`Waiting::end_fetches`].
+    pub fn fetches_have_ended(&self) -> bool {
+        self.fetches_ended.load(Ordering::Acquire)
+    }
+
+    /// Bytes that wait now.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+}
+
+/// Bytes counted until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
 
 /// What an acknowledged append is answered with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,6 +190,20 @@ mod tests {
         acks.clear();
         assert_eq!(all.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert_eq!(acks.len(), 0);
+    }
+
+    #[test]
+    fn bytes_wait_up_to_the_nodes_limit_and_one_batch_always() {
+        let waiting = Waiting::default();
+        let large = waiting.hold(WAITING_BYTES_MAX + 1).unwrap();
+        assert!(waiting.hold(1).is_none());
+        drop(large);
+        let half = waiting.hold(WAITING_BYTES_MAX / 2).unwrap();
+        assert!(waiting.hold(WAITING_BYTES_MAX / 2 + 1).is_none());
+        let other = waiting.hold(WAITING_BYTES_MAX / 2).unwrap();
+        assert!(waiting.hold(1).is_none());
+        drop((half, other));
+        assert_eq!(waiting.bytes(), 0);
     }
 
     #[tokio::test]

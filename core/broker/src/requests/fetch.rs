@@ -5,9 +5,11 @@
 //! one of an answer comes even when it is larger than the limits (KIP-74); an offset inside a batch gets that batch.
 //! Records are ranges of segment files, sent by sendfile. There are no transactions: the last stable offset is the high
 //! watermark and nothing is aborted. Not done: preferred replicas, fetches of followers (served as a consumer's).
+//!
+//! What is at hand is read on the runtime thread, the rest on the blocking pool. While it waits a fetch holds what it
+//! wants ([`Plan`]) and not the bytes of its request; it waits [`WAIT_MAX`] at most, and until the server stops.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use buslane_log::ReadSlice;
 use buslane_wire::ids::{LeaderEpoch, TopicId};
@@ -15,10 +17,11 @@ use buslane_wire::messages::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use buslane_wire::{ErrorCode, Records};
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Answer, RequestContext, Unanswerable, decode, errors};
-use crate::fetch_sessions::{Plan, SessionError, Told, TopicKey, Wanted};
+use super::{Answer, RequestContext, Unanswerable, client_wait, decode, errors};
+use crate::fetch_sessions::{Plan, SessionError, Tell, Told, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partitions::{FetchWait, Offsets, Partition, ReadRefused, Topics};
 
@@ -45,7 +48,38 @@ impl Piece {
     }
 }
 
-pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+/// What a fetch waits for.
+struct Begun {
+    plan: Arc<Plan>,
+    max_bytes: u64,
+    min_bytes: i64,
+    deadline: Instant,
+}
+
+pub async fn handle(node: &Arc<Node>, context: RequestContext, body: Bytes) -> Result<Answer, Unanswerable> {
+    let begun = match begin(node, &context, &body)? {
+        Ok(begun) => begun,
+        Err(error_code) => return context.answer(&FetchResponse { error_code, ..Default::default() }),
+    };
+    // The request's buffer is free while this waits.
+    drop(body);
+    let pieces = wait_and_read(node, &begun).await;
+    answer(node, context, &begun.plan, pieces)
+}
+
+/// Ends the waits of all fetches, now and from now on: the server stops.
+pub fn end_long_polls(node: &Node) {
+    node.context.waiting.end_fetches();
+    for partition in node.topics.load().iter().flat_map(|topic| &topic.partitions) {
+        partition.wake_fetches();
+    }
+}
+
+fn begin(
+    node: &Node,
+    context: &RequestContext,
+    body: &[u8],
+) -> Result<Result<Begun, ErrorCode>, Unanswerable> {
     let request: FetchRequest<'_> = decode(body, context.version)?;
     let by_id = context.version >= 13;
     let wanted = wanted_of(&request, by_id);
@@ -60,19 +94,17 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
     let plan = match plan {
         Ok(plan) => Arc::new(plan),
         Err(error) => {
-            let error_code = match error {
+            return Ok(Err(match error {
                 SessionError::NotFound(_) => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
                 SessionError::Epoch { .. } => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
                 SessionError::TopicIds(_) => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
-            };
-            return context.answer(&FetchResponse { error_code, ..Default::default() });
+            }));
         }
     };
     let max_bytes = u64::try_from(request.max_bytes.max(0)).unwrap_or(0).min(node.fetch_max_bytes);
     let min_bytes = i64::from(request.min_bytes).min(max_bytes as i64);
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let pieces = wait_and_read(node, &plan, max_bytes, min_bytes, deadline).await;
-    answer(node, context, &plan, pieces)
+    let deadline = Instant::now() + client_wait(request.max_wait_ms);
+    Ok(Ok(Begun { plan, max_bytes, min_bytes, deadline }))
 }
 
 fn topic_key(by_id: bool, name: &str, id: TopicId) -> TopicKey {
@@ -96,13 +128,9 @@ fn wanted_of(request: &FetchRequest<'_>, by_id: bool) -> Vec<Wanted> {
 }
 
 /// Reads until there are `min_bytes`, something urgent, or no time left.
-async fn wait_and_read(
-    node: &Arc<Node>,
-    plan: &Arc<Plan>,
-    max_bytes: u64,
-    min_bytes: i64,
-    deadline: Instant,
-) -> Vec<Piece> {
+async fn wait_and_read(node: &Arc<Node>, begun: &Begun) -> Vec<Piece> {
+    let Begun { plan, max_bytes, min_bytes, deadline } = begun;
+    let (max_bytes, min_bytes, deadline) = (*max_bytes, *min_bytes, *deadline);
     loop {
         let pieces = read_pass(node, plan, max_bytes).await;
         let total: u64 = pieces.iter().map(Piece::len).sum();
@@ -118,8 +146,12 @@ async fn wait_and_read(
                 partition.wait_for_bytes(&wait);
             }
         }
-        // What was committed between the read and the registration was not counted: look again before waiting.
+        // What was committed between the read and the registration was not counted: look again before waiting. Nor was it
+        // heard that the server stops.
         let pieces = read_pass(node, plan, max_bytes).await;
+        if node.context.waiting.fetches_have_ended() {
+            return pieces;
+        }
         let again: u64 = pieces.iter().map(Piece::len).sum();
         if again > total || pieces.iter().any(Piece::is_urgent) {
             if again as i64 >= min_bytes || pieces.iter().any(Piece::is_urgent) {
@@ -133,18 +165,54 @@ async fn wait_and_read(
     }
 }
 
+/// The partitions of a plan, read one after another as far as that has come.
+struct Pass {
+    pieces: Vec<Piece>,
+    bytes_left: u64,
+    /// Nothing was found so far, so that the first batch may be larger than the limits.
+    empty: bool,
+}
+
+impl Pass {
+    fn new(plan: &Plan, max_bytes: u64) -> Pass {
+        Pass { pieces: Vec::with_capacity(plan.wanted.len()), bytes_left: max_bytes, empty: true }
+    }
+
+    /// Reads on to the end; with `at_hand` to the first partition whose answer is not at hand. True at the end.
+    fn read(&mut self, table: &Topics, plan: &Plan, at_hand: bool) -> bool {
+        for wanted in &plan.wanted[self.pieces.len()..] {
+            let piece = match find(table, wanted) {
+                Some(partition) => match read_one(partition, wanted, self.bytes_left, self.empty, at_hand) {
+                    Some(piece) => piece,
+                    None => return false,
+                },
+                None => Piece::failed(match &wanted.topic {
+                    TopicKey::Id(id) if table.with_id(*id).is_none() => ErrorCode::UNKNOWN_TOPIC_ID,
+                    _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                }),
+            };
+            self.bytes_left = self.bytes_left.saturating_sub(piece.len());
+            self.empty &= piece.len() == 0;
+            self.pieces.push(piece);
+        }
+        true
+    }
+}
+
 async fn read_pass(node: &Arc<Node>, plan: &Arc<Plan>, max_bytes: u64) -> Vec<Piece> {
     let table = node.topics.load_full();
-    let cold = plan.wanted.iter().any(|w| find(&table, w).is_some_and(|p| p.is_cold(w.fetch_offset)));
-    if !cold {
-        return read_all(&table, plan, max_bytes);
+    let mut pass = Pass::new(plan, max_bytes);
+    if pass.read(&table, plan, true) {
+        return pass.pieces;
     }
-    // Indexes and headers come from disk, perhaps: not on a runtime thread.
+    // The rest, from where an index or headers may have to come from disk: not on a runtime thread.
     let plan = plan.clone();
     let failed = plan.wanted.len();
-    node.runtime
-        .spawn_blocking(move || read_all(&table, &plan, max_bytes))
-        .await
+    let read = node.runtime.spawn_blocking(move || {
+        pass.read(&table, &plan, false);
+        pass.pieces
+    });
+    read.await
         .unwrap_or_else(|_| (0..failed).map(|_| Piece::failed(ErrorCode::UNKNOWN_SERVER_ERROR)).collect())
 }
 
@@ -156,53 +224,39 @@ fn find<'t>(table: &'t Topics, wanted: &Wanted) -> Option<&'t Arc<Partition>> {
     topic.and_then(|t| t.partition(wanted.partition))
 }
 
-fn read_all(table: &Topics, plan: &Plan, max_bytes: u64) -> Vec<Piece> {
-    let mut left = max_bytes;
-    let mut first = true;
-    plan.wanted
-        .iter()
-        .map(|wanted| {
-            let piece = match find(table, wanted) {
-                Some(partition) => read_one(partition, wanted, left, first),
-                None => Piece::failed(match &wanted.topic {
-                    TopicKey::Id(id) if table.with_id(*id).is_none() => ErrorCode::UNKNOWN_TOPIC_ID,
-                    _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                }),
-            };
-            left = left.saturating_sub(piece.len());
-            first &= piece.len() == 0;
-            piece
-        })
-        .collect()
-}
-
-fn read_one(partition: &Arc<Partition>, wanted: &Wanted, left: u64, at_least_one: bool) -> Piece {
+/// `None`: with `at_hand`, where it is not.
+fn read_one(
+    partition: &Arc<Partition>,
+    wanted: &Wanted,
+    left: u64,
+    at_least_one: bool,
+    at_hand: bool,
+) -> Option<Piece> {
+    let empty = |offsets, diverging| Piece { error_code: ErrorCode::NONE, offsets, slice: None, diverging };
     let epoch = match partition.offsets() {
         Ok(offsets) => errors::of_epoch(wanted.current_leader_epoch, offsets.leader_epoch.0),
         Err(error) => errors::of_not_readable(&error),
     };
     if epoch.is_err() {
-        return Piece::failed(epoch);
+        return Some(Piece::failed(epoch));
     }
     if wanted.last_fetched_epoch >= 0
         && let Some(diverging) =
             partition.divergence(LeaderEpoch(wanted.last_fetched_epoch), wanted.fetch_offset)
     {
-        let offsets = partition.offsets().ok();
-        return Piece { error_code: ErrorCode::NONE, offsets, slice: None, diverging: Some(diverging) };
+        return Some(empty(partition.offsets().ok(), Some(diverging)));
     }
     let max = left.min(u64::try_from(wanted.max_bytes.max(0)).unwrap_or(0));
     if max == 0 && !at_least_one {
-        let offsets = partition.offsets().ok();
-        return Piece { error_code: ErrorCode::NONE, offsets, slice: None, diverging: None };
+        return Some(empty(partition.offsets().ok(), None));
     }
-    match partition.read(wanted.fetch_offset, max, at_least_one) {
-        Ok(found) => Piece {
-            error_code: ErrorCode::NONE,
-            offsets: Some(found.offsets),
-            slice: found.slice,
-            diverging: None,
-        },
+    let found = if at_hand {
+        partition.read_at_hand(wanted.fetch_offset, max, at_least_one).transpose()?
+    } else {
+        partition.read(wanted.fetch_offset, max, at_least_one)
+    };
+    Some(match found {
+        Ok(found) => Piece { slice: found.slice, ..empty(Some(found.offsets), None) },
         Err(refused) => {
             let offsets = match &refused {
                 ReadRefused::OutOfRange(offsets) => Some(*offsets),
@@ -210,7 +264,7 @@ fn read_one(partition: &Arc<Partition>, wanted: &Wanted, left: u64, at_least_one
             };
             Piece { offsets, ..Piece::failed(errors::of_read(&refused)) }
         }
-    }
+    })
 }
 
 fn answer(
@@ -221,28 +275,25 @@ fn answer(
 ) -> Result<Answer, Unanswerable> {
     let mut files = Vec::new();
     let mut topics: Vec<(&TopicKey, Vec<PartitionData<'_>>)> = Vec::new();
-    let mut served = 0;
-    for (wanted, piece) in plan.wanted.iter().zip(pieces) {
-        served += usize::from(piece.len() > 0);
-        let told = Told {
-            high_watermark: piece.offsets.map_or(-1, |o| o.high_watermark),
-            log_start_offset: piece.offsets.map_or(-1, |o| o.log_start_offset),
-        };
-        if plan.session_id != 0 {
-            let must = piece.len() > 0 || piece.is_urgent();
-            let changed = node.sessions.changed(plan.session_id, &wanted.topic, wanted.partition, told, must);
-            if plan.incremental && !changed {
-                continue;
-            }
+    let told = |piece: &Piece| Told {
+        high_watermark: piece.offsets.map_or(-1, |o| o.high_watermark),
+        log_start_offset: piece.offsets.map_or(-1, |o| o.log_start_offset),
+    };
+    let changed = node.sessions.tell(plan, |i| Tell {
+        now: told(&pieces[i]),
+        records: pieces[i].len() > 0,
+        urgent: pieces[i].is_urgent(),
+    });
+    for (i, (wanted, piece)) in plan.wanted.iter().zip(pieces).enumerate() {
+        if plan.incremental && !changed[i] {
+            continue;
         }
+        let told = told(&piece);
         let data = told_partition(wanted, piece, told, &mut files);
         match topics.last_mut() {
             Some((topic, partitions)) if *topic == &wanted.topic => partitions.push(data),
             _ => topics.push((&wanted.topic, vec![data])),
         }
-    }
-    if plan.session_id != 0 {
-        node.sessions.rotate(plan.session_id, served);
     }
     let responses = topics
         .into_iter()

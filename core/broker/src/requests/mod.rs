@@ -37,6 +37,8 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+#[cfg(test)]
+mod waits;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,6 +50,16 @@ use buslane_wire::{ApiKey, DecodeError, Encoder, Message, Request};
 use bytes::Bytes;
 
 use crate::node::Node;
+
+pub use fetch::end_long_polls;
+
+/// Longest wait that a client may ask for, in a fetch's `max_wait_ms` and a produce request's `timeout_ms`.
+const CLIENT_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// How long a request may wait that asks for `ms`.
+fn client_wait(ms: i32) -> Duration {
+    Duration::from_millis(ms.max(0) as u64).min(CLIENT_WAIT_MAX)
+}
 
 /// A request kind and its versions.
 #[derive(Clone, Copy, Debug)]
@@ -215,8 +227,17 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes) -> Answer {
         ));
     }
     let answer = match served.key {
-        ApiKey::Produce => produce::handle(&node, context, body, &frame).await,
-        ApiKey::Fetch => fetch::handle(&node, context, body).await,
+        // These may wait for long, and drop their bytes before.
+        ApiKey::Produce => {
+            let body = frame.slice_ref(body);
+            drop(frame);
+            produce::handle(&node, context, body).await
+        }
+        ApiKey::Fetch => {
+            let body = frame.slice_ref(body);
+            drop(frame);
+            fetch::handle(&node, context, body).await
+        }
         ApiKey::ListOffsets => list_offsets::handle(&node, context, body).await,
         ApiKey::Metadata => metadata::handle(&node, context, body).await,
         ApiKey::FindCoordinator => find_coordinator::handle(&node, context, body).await,
@@ -298,6 +319,12 @@ mod tests {
             })
             .collect();
         assert_eq!(told, known);
+    }
+
+    #[test]
+    fn waits_asked_for_are_bounded() {
+        let waits = [-1, 0, 500, i32::MAX].map(client_wait).map(|wait| wait.as_millis());
+        assert_eq!(waits, [0, 0, 500, 300_000]);
     }
 
     #[test]

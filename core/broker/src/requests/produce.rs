@@ -1,30 +1,37 @@
 //! Produce (key 0), versions 3 to 13; 0 to 2 are advertised and refused (see `SERVED`).
 //!
 //! Every batch is checked before anything of its partition is appended; a bad batch fails its partition alone. Batches
-//! are appended before the first await, so that two requests of one connection are appended in their order. acks=0 is
+//! are appended before the first await, so that two requests of one connection are appended in their order; a request
+//! whose batches wait for a segment holds their copies and not its own bytes, and waits 5 minutes at most. acks=0 is
 //! never answered. Not done: transactional ids (refused), more than one batch for a partition (INVALID_RECORD, as
 //! Kafka), recompression.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use buslane_wire::batch::Accepted;
+use buslane_wire::ids::TopicId;
 use buslane_wire::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse,
     ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use buslane_wire::{ErrorCode, decode_prefix_within};
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::{Answer, RequestContext, Unanswerable, errors};
+use super::{Answer, RequestContext, Unanswerable, client_wait, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
 use crate::topics::is_internal;
-use crate::validate::{self, Invalid};
+use crate::validate::{self, Allowance, Invalid};
 
 /// Bytes of structs that a request may have for each of its bytes, and besides.
 const HEAP_PER_BYTE: usize = 2;
 const HEAP_SMALL: usize = 16 << 10;
+
+/// Partitions in a request. A request has a batch for each; a client's longest ones (1 MB by default) have some thousands
+/// of the smallest.
+const PARTITIONS_MAX: usize = 1 << 16;
 
 /// What became of one partition's batch.
 enum Outcome {
@@ -43,15 +50,34 @@ enum Pending {
     Ticket(Ticket),
 }
 
-pub async fn handle(
-    node: &Node,
-    context: RequestContext,
-    body: &[u8],
-    frame: &Bytes,
-) -> Result<Answer, Unanswerable> {
+/// A topic as the request names it, and what became of its partitions.
+struct Asked<'a> {
+    name: Cow<'a, str>,
+    topic_id: TopicId,
+    partitions: Vec<(i32, Pending)>,
+}
+
+impl Asked<'_> {
+    fn waits(&self) -> bool {
+        self.partitions.iter().any(|(_, pending)| matches!(pending, Pending::Ticket(Ticket::Waiting(_))))
+    }
+
+    fn into_owned(self) -> Asked<'static> {
+        let Asked { name, topic_id, partitions } = self;
+        Asked { name: name.into_owned().into(), topic_id, partitions }
+    }
+}
+
+pub async fn handle(node: &Node, context: RequestContext, body: Bytes) -> Result<Answer, Unanswerable> {
     // Each partition has a batch, whose header alone is as long as the structs that come of it.
     let heap_bytes = HEAP_PER_BYTE * body.len() + HEAP_SMALL;
-    let request: ProduceRequest<'_> = decode_prefix_within(body, context.version, heap_bytes)?;
+    let request: ProduceRequest<'_> = decode_prefix_within(&body, context.version, heap_bytes)?;
+    let partitions: usize = request.topic_data.iter().map(|t| t.partition_data.len()).sum();
+    if partitions > PARTITIONS_MAX {
+        return Ok(Answer::Close(format!(
+            "a produce request for {partitions} partitions; at most {PARTITIONS_MAX} are taken"
+        )));
+    }
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::One),
@@ -59,14 +85,15 @@ pub async fn handle(
         _ => None,
     };
     let table = node.topics.load_full();
-    let mut pending: Vec<Vec<Pending>> = Vec::with_capacity(request.topic_data.len());
+    let mut allowance = Allowance::default();
+    let mut asked: Vec<Asked<'_>> = Vec::with_capacity(request.topic_data.len());
     for wanted in &request.topic_data {
         let (topic, unknown) = if context.version >= 13 {
             (table.with_id(wanted.topic_id), ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
             (table.named(wanted.name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
-        let append = |data: &PartitionProduceData<'_>| {
+        let mut append = |data: &PartitionProduceData<'_>| {
             let Some(acks) = acks else {
                 return Pending::Done(Outcome::failed(ErrorCode::INVALID_REQUIRED_ACKS));
             };
@@ -80,76 +107,93 @@ pub async fn handle(
                 return Pending::Done(Outcome::Failed { code, message: Some(message), records: Vec::new() });
             }
             match topic.partition(data.index) {
-                Some(partition) => append(node, context.version, topic, partition, data, acks, frame),
+                Some(partition) => {
+                    let checked = check(node, context.version, topic, data, &mut allowance);
+                    match checked {
+                        Ok((accepted, records)) => store(partition, accepted, body.slice_ref(records), acks),
+                        Err(outcome) => Pending::Done(outcome),
+                    }
+                }
                 None => Pending::Done(Outcome::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
             }
         };
-        pending.push(wanted.partition_data.iter().map(append).collect());
+        let partitions = wanted.partition_data.iter().map(|data| (data.index, append(data))).collect();
+        asked.push(Asked { name: wanted.name.into(), topic_id: wanted.topic_id, partitions });
     }
 
-    let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
-    let deadline = tokio::time::Instant::now() + timeout;
-    let mut outcomes = Vec::with_capacity(pending.len());
-    for partitions in pending {
-        let mut done = Vec::with_capacity(partitions.len());
-        for one in partitions {
-            done.push(match one {
+    let (deadline, silent) = (Instant::now() + client_wait(request.timeout_ms), request.acks == 0);
+    if asked.iter().any(Asked::waits) {
+        // Perhaps for long, with copies of their own: the request's buffer is free meanwhile.
+        let asked: Vec<Asked<'static>> = asked.into_iter().map(Asked::into_owned).collect();
+        drop(request);
+        drop(body);
+        return answer(context, asked, deadline, silent).await;
+    }
+    answer(context, asked, deadline, silent).await
+}
+
+/// Checks a partition's batch; returns the bytes that it has.
+fn check<'a>(
+    node: &Node,
+    version: i16,
+    topic: &Topic,
+    data: &PartitionProduceData<'a>,
+    allowance: &mut Allowance,
+) -> Result<(Accepted, &'a [u8]), Outcome> {
+    let records = data.records.as_ref().and_then(|r| r.borrowed()).unwrap_or_default();
+    if !node.accepts_writes() {
+        let message = Some("the disk is nearly full; writes are refused until space is freed".to_owned());
+        return Err(Outcome::Failed { code: ErrorCode::KAFKA_STORAGE_ERROR, message, records: Vec::new() });
+    }
+    let now_ms = node.context.clock.wall_ms();
+    match validate::in_order(records, version, &topic.config, now_ms, allowance) {
+        Ok(accepted) => Ok((accepted, &records[..accepted.header.total_len()])),
+        Err(Invalid { code, message, records }) => {
+            Err(Outcome::Failed { code, message: Some(message), records })
+        }
+    }
+}
+
+/// Hands a checked batch to its partition.
+fn store(partition: &Arc<Partition>, accepted: Accepted, bytes: Bytes, acks: Acks) -> Pending {
+    let Accepted { header, max_timestamp } = accepted;
+    Pending::Ticket(partition.append(Batch { header, max_timestamp, bytes }, acks))
+}
+
+/// Waits until everything is confirmed, and tells it.
+async fn answer(
+    context: RequestContext,
+    asked: Vec<Asked<'_>>,
+    deadline: Instant,
+    silent: bool,
+) -> Result<Answer, Unanswerable> {
+    let mut settled = Vec::with_capacity(asked.len());
+    for Asked { name, topic_id, partitions } in asked {
+        let mut outcomes = Vec::with_capacity(partitions.len());
+        for (index, pending) in partitions {
+            let outcome = match pending {
                 Pending::Done(outcome) => outcome,
                 Pending::Ticket(ticket) => settle(ticket, deadline).await,
-            });
+            };
+            outcomes.push((index, outcome));
         }
-        outcomes.push(done);
+        settled.push((name, topic_id, outcomes));
     }
-    if request.acks == 0 {
+    if silent {
         return Ok(Answer::Nothing);
     }
-    let responses = request
-        .topic_data
+    let responses = settled
         .iter()
-        .zip(&outcomes)
-        .map(|(wanted, outcomes)| TopicProduceResponse {
-            name: wanted.name,
-            topic_id: wanted.topic_id,
-            partition_responses: wanted
-                .partition_data
-                .iter()
-                .zip(outcomes)
-                .map(|(data, o)| told(data.index, o))
-                .collect(),
+        .map(|(name, topic_id, outcomes)| TopicProduceResponse {
+            name,
+            topic_id: *topic_id,
+            partition_responses: outcomes.iter().map(|(index, outcome)| told(*index, outcome)).collect(),
         })
         .collect();
     context.answer(&ProduceResponse { responses, ..Default::default() })
 }
 
-/// Checks a partition's batch and hands it to the partition. Runs before the first await.
-fn append(
-    node: &Node,
-    version: i16,
-    topic: &Topic,
-    partition: &Arc<Partition>,
-    data: &PartitionProduceData<'_>,
-    acks: Acks,
-    frame: &Bytes,
-) -> Pending {
-    let records = data.records.as_ref().and_then(|r| r.borrowed()).unwrap_or_default();
-    if !node.accepts_writes() {
-        let message = Some("the disk is nearly full; writes are refused until space is freed".to_owned());
-        let outcome = Outcome::Failed { code: ErrorCode::KAFKA_STORAGE_ERROR, message, records: Vec::new() };
-        return Pending::Done(outcome);
-    }
-    match validate::batch(records, version, &topic.config, node.context.clock.wall_ms()) {
-        Ok(Accepted { header, max_timestamp }) => {
-            let batch =
-                Batch { header, max_timestamp, bytes: frame.slice_ref(&records[..header.total_len()]) };
-            Pending::Ticket(partition.append(batch, acks))
-        }
-        Err(Invalid { code, message, records }) => {
-            Pending::Done(Outcome::Failed { code, message: Some(message), records })
-        }
-    }
-}
-
-async fn settle(mut ticket: Ticket, deadline: tokio::time::Instant) -> Outcome {
+async fn settle(mut ticket: Ticket, deadline: Instant) -> Outcome {
     loop {
         ticket = match ticket {
             Ticket::Done(Ok(appended)) => return Outcome::Appended(appended),

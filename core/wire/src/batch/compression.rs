@@ -80,6 +80,19 @@ impl Decompressor {
         }
     }
 
+    /// Bytes that came out of the compressed batch opened last, or of what could be read of it.
+    pub fn came_out(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Forgets that, and gives back what a large batch has grown.
+    pub fn forget_output(&mut self) {
+        self.buffer.clear();
+        if self.buffer.capacity() > BUFFER_KEPT_MAX {
+            self.buffer = Vec::new();
+        }
+    }
+
     /// As [`Decompressor::decompress`], into the buffer that this decompressor keeps.
     pub(super) fn decompress_kept(
         &mut self,
