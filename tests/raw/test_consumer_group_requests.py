@@ -37,15 +37,26 @@ def early(broker):
         "there and back": Member(broker, new_group()),
         "connect": Member(broker, new_group(), protocol_type="connect"),
         "named": Member(broker, new_group(), instance_id="named"),
+        "same id": Member(broker, new_group()),
+        "racks": Member(broker, new_group()),
+        "unsynced": Member(broker, new_group()),
+        "user data": Member(broker, new_group()),
+        "garbage": Member(broker, new_group()),
+        "garbage assigned": Member(broker, new_group()),
     }
     for one in starting.values():
         one.protocols = {"range": subscription([TOPIC])}
+    starting["garbage"].protocols = {"range": b"\0\1\2"}
+    # Version 3: what it owns, its generation and its rack, too.
+    newest = wire.Writer().i16(3).i32(1).string(TOPIC).bytes(None).i32(1).string(TOPIC).i32(2).i32(0).i32(1).i32(5).string("here")
+    starting["racks"].protocols = {"range": bytes(newest.data)}
+    given = {"user data": bytes(wire.Writer().i16(0).i32(0).bytes(b"data").data), "garbage assigned": b"garbage"}
     joins = {name: one.start_join() for name, one in starting.items()}
     for name, pending in joins.items():
         assert starting[name].take_join(pending) == "NONE"
-        all_of_it = {starting[name].member_id: classic.assignment({TOPIC: EVERY})}
+        all_of_it = {starting[name].member_id: given.get(name, classic.assignment({TOPIC: EVERY}))}
         kind = starting[name].join_options.get("protocol_type", "consumer")
-        assert starting[name].sync(all_of_it, protocol_type=kind)[0] == "NONE"
+        assert name == "unsynced" or starting[name].sync(all_of_it, protocol_type=kind)[0] == "NONE"
     members |= starting
     yield members
     for one in members.values():
@@ -292,6 +303,21 @@ def test_an_epoch_that_is_not_the_members_fences_it(joined, topic_id):
     assert one.join() == "NONE"
     settle(one, other)
     assert sorted(sum(shares(one, other), [])) == EVERY
+
+
+def test_what_is_odd_but_harmless_is_taken(connection, member, topic_id):
+    """As in Kafka, which looks at none of it."""
+    for timeout_ms in (0, -2, -(2**31), 2**31 - 1):
+        one = member()
+        assert one.join(rebalance_timeout_ms=timeout_ms) == "NONE", timeout_ms
+        assert one.beat(rebalance_timeout_ms=-7) == one.beat() == "NONE", timeout_ms
+    one = member()
+    assert one.join(topics=[TOPIC, TOPIC, "", "no/topic", "x" * 300]) == "NONE"
+    assert one.indexes() == EVERY
+    epoch = one.epoch
+    for owned in ({(b"\7" * 16, 0)}, {(topic_id, -1)}, {(topic_id, 99)}, set()):
+        assert one.beat(owned=owned) == "NONE", owned
+        assert (one.epoch, one.indexes()) == (epoch, EVERY)
 
 
 # ---- from the one to the other ------------------------------------------------------------------------------------
@@ -560,6 +586,45 @@ def test_a_name_in_another_members_hand(joined, member):
     assert one.beat() == "NONE"
 
 
+def test_nobody_is_given_what_belongs_to_a_member_that_is_away(connection, joined, member, topic_id):
+    group = new_group()
+    goes, stays = joined(group, instance_id="goes"), joined(group, instance_id="stays")
+    settle(goes, stays)
+    held, epoch = set(goes.held), goes.epoch
+    assert goes.leave(LEAVE_FOR_A_WHILE) == goes.leave(LEAVE_FOR_A_WHILE) == "NONE"
+    # It has no epoch to speak with.
+    assert goes.beat(epoch=epoch) == "FENCED_MEMBER_EPOCH"
+    who = {"generation": epoch, "member_id": goes.member_id}
+    (index, *_) = (index for _, index in held)
+    assert commit(connection, group, 9, topic_id, {index: 5}, **who) == {index: "STALE_MEMBER_EPOCH"}
+    third = joined(group)
+    settle(stays, third)
+    away = {row.instance_id: row for row in describe(connection, group).members}["goes"]
+    kept = {(topic_id, index) for topic in away.assignment.topics for index in topic.partitions}
+    assert kept == held and not held & (stays.held | third.held)
+    # Back, it gives up what the third is to have.
+    back = member(group, instance_id="goes")
+    assert back.join() == "NONE"
+    settle(back, stays, third)
+    assert [len(share) for share in shares(back, stays, third)] == [2, 2, 2]
+    # Away again, it is taken out by its name.
+    assert back.leave(LEAVE_FOR_A_WHILE) == "NONE"
+    answer = classic.LEAVE.ask(connection, 5, group=group, members=[{"member_id": "", "instance_id": "goes"}])
+    assert (answer.error, error_name(answer.members[0].error)) == (0, "NONE")
+    settle(stays, third)
+    assert sorted(sum(shares(stays, third), [])) == EVERY
+
+
+def test_a_member_gets_a_name_when_it_joins_and_keeps_it_unnamed(connection, joined):
+    one = joined()
+    assert one.beat(instance_id="late") == "UNKNOWN_MEMBER_ID"
+    assert one.join(instance_id="late") == "NONE"
+    assert [row.instance_id for row in describe(connection, one.group).members] == ["late"]
+    assert one.beat(instance_id=None) == one.join(instance_id=None) == "NONE"
+    assert [row.instance_id for row in describe(connection, one.group).members] == ["late"]
+    assert one.leave() == "NONE"
+
+
 @pytest.mark.kafka_only(reason="Buslane takes a static member back that lost the answer to its join")
 def test_a_static_member_does_not_join_twice(joined):
     assert joined(instance_id="named").join() == "UNRELEASED_INSTANCE_ID"
@@ -605,6 +670,7 @@ def test_a_commit_carries_the_members_epoch(connection, joined, topic_id, versio
         ({"generation": epoch + 1, "member_id": one.member_id}, "STALE_MEMBER_EPOCH"),
         ({"generation": 0, "member_id": one.member_id}, "STALE_MEMBER_EPOCH"),
         ({"generation": -1, "member_id": one.member_id}, "STALE_MEMBER_EPOCH"),
+        ({"generation": -2, "member_id": one.member_id}, "STALE_MEMBER_EPOCH"),
         ({"generation": epoch, "member_id": "nobody"}, "UNKNOWN_MEMBER_ID"),
         ({"generation": epoch, "member_id": ""}, "UNKNOWN_MEMBER_ID"),
         ({"generation": -1, "member_id": ""}, "UNKNOWN_MEMBER_ID"),
@@ -659,6 +725,8 @@ def test_a_fetch_of_offsets_carries_the_members_epoch(connection, joined, topic_
         ({"member_id": one.member_id, "member_epoch": epoch + 1}, ("STALE_MEMBER_EPOCH", {})),
         ({"member_id": one.member_id, "member_epoch": -1}, ("STALE_MEMBER_EPOCH", {})),
         ({"member_id": "nobody", "member_epoch": 1}, ("UNKNOWN_MEMBER_ID", {})),
+        ({"member_id": "", "member_epoch": epoch}, ("UNKNOWN_MEMBER_ID", {})),
+        ({"member_id": "", "member_epoch": -1}, ("UNKNOWN_MEMBER_ID", {})),
     ]:
         assert fetch(connection, one.group, version, **who) == expected, who
     assert fetch(connection, one.group, 8) == ("NONE", {0: 5})
@@ -840,10 +908,6 @@ def test_a_classic_member_joins_a_consumer_group_and_is_led_like_the_others(conn
     assert other.heartbeat(generation=other.generation - 1) == "ILLEGAL_GENERATION"
     assert other.sync(generation=other.generation + 1)[0] == "ILLEGAL_GENERATION"
     assert other.heartbeat(member_id="nobody") == "UNKNOWN_MEMBER_ID"
-    # The consumer member joins no classic call, nor the other way round.
-    assert error_name(classic.HEARTBEAT.ask(connection, 4, group=one.group, generation=one.epoch, member_id=one.member_id).error) == (
-        "UNKNOWN_MEMBER_ID"
-    )
     assert other.leave() == "NONE"
     settle(one)
     assert one.indexes() == EVERY
@@ -911,11 +975,79 @@ def test_a_classic_group_goes_over_and_back_with_its_members(connection, joined,
     assert fetch(connection, group, 9)[1] == {0: 5}
 
 
-def test_a_group_of_another_kind_does_not_go_over(member, early):
-    connect = early["connect"]
-    one = member(connect.group)
+@pytest.mark.parametrize("what", ["connect", "user data", "garbage", "garbage assigned"])
+def test_a_group_that_would_lose_something_does_not_go_over(member, early, what):
+    there = early[what]
+    one = member(there.group)
     assert one.join() == "GROUP_ID_NOT_FOUND"
-    assert connect.heartbeat() == "NONE"
+    assert one.answer.message
+    assert there.heartbeat() == "NONE"
+
+
+def test_a_group_goes_over_in_the_middle_of_a_rebalance(connection, joined, early):
+    first = early["unsynced"]
+    one = joined(first.group)
+    assert len(one.held) == 3, "nobody had anything"
+    assert first.sync({first.member_id: classic.assignment({TOPIC: EVERY})})[0] == "REBALANCE_IN_PROGRESS"
+    assert first.heartbeat() == "REBALANCE_IN_PROGRESS"
+    assert first.take_join(first.send_join()) == "NONE"
+    assert sorted(classic_share(first) + one.indexes()) == EVERY
+    assert one.beat() == "NONE" and describe(connection, first.group).state == "Stable"
+
+
+def test_a_classic_member_of_the_newest_version_is_understood(connection, joined, early):
+    first = early["racks"]
+    one = joined(first.group)
+    assert {row.member_id: row.rack_id for row in describe(connection, first.group).members} == {
+        first.member_id: "here",
+        one.member_id: None,
+    }
+    assert first.heartbeat() == "REBALANCE_IN_PROGRESS"
+    assert first.take_join(first.send_join()) == "NONE"
+    error, data = first.sync()
+    # It is answered in its own version.
+    assert (error, data[:2]) == ("NONE", b"\0\3")
+    settle(one)
+    assert sorted(classic.parse_assignment(data)[TOPIC] + one.indexes()) == EVERY
+
+
+def test_a_member_goes_over_under_its_own_id(connection, member, early):
+    first = early["same id"]
+    one = member(first.group)
+    one.member_id = first.member_id
+    assert one.join() == "NONE"
+    assert one.indexes() == EVERY
+    assert first.heartbeat() == "UNKNOWN_MEMBER_ID"
+    assert [row.type for row in describe(connection, first.group).members] == [1]
+
+
+def test_a_classic_member_takes_the_name_of_a_consumer_member(connection, member, joined, old):
+    one = joined(instance_id="named")
+    other = old(one.group, instance_id="named")
+    assert other.take_join(other.send_join()) == "NONE"
+    assert one.beat() == "GROUP_ID_NOT_FOUND", "it was the only one"
+    back = member(one.group, instance_id="named")
+    assert back.join() == "NONE" and back.indexes() == EVERY
+    assert other.heartbeat() == "FENCED_INSTANCE_ID"
+
+
+def test_classic_requests_of_consumer_members(connection, joined, old):
+    one = joined(instance_id="named")
+    other = joined(one.group)
+    settle(one, other)
+    for member, name in ((one, "named"), (one, None), (other, None)):
+        who = {"group": one.group, "generation": one.epoch, "member_id": member.member_id, "instance_id": name}
+        assert error_name(classic.HEARTBEAT.ask(connection, 4, **who).error) == "UNKNOWN_MEMBER_ID"
+        answer = classic.SYNC.ask(connection, 5, **who, protocol_type="consumer", protocol="range")
+        assert error_name(answer.error) == "UNKNOWN_MEMBER_ID"
+    # Whoever is to go may be told so.
+    asked = [("nobody", "named"), ("", "no such name"), ("nobody", None), (other.member_id, None), ("", "named")]
+    members = [{"member_id": member_id, "instance_id": name} for member_id, name in asked]
+    answer = classic.LEAVE.ask(connection, 5, group=one.group, members=members)
+    errors = [error_name(row.error) for row in answer.members]
+    assert errors == ["FENCED_INSTANCE_ID", "UNKNOWN_MEMBER_ID", "UNKNOWN_MEMBER_ID", "NONE", "NONE"]
+    assert one.beat() == other.beat() == "UNKNOWN_MEMBER_ID"
+    assert describe(connection, one.group).state == "Empty"
 
 
 def test_a_member_goes_over_under_its_own_name(connection, member, early):
