@@ -15,7 +15,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from harness import document, wire
+from harness import document, groups, wire
 from harness.broker import await_until, buslane_binary, free_port, toml
 from harness.clients import ALL
 from harness.offline import DataFolder
@@ -231,11 +231,12 @@ def test_listening_to_other_machines_must_be_said_to_be_insecure(tmp_path):
 
 
 def test_a_shutdown_waits_for_requests_as_long_as_it_is_told(serve):
-    broker = serve({"server.shutdown_deadline": "1s"}, http=True)
-    broker.create_topic("waited-for")
+    broker = serve({"server.shutdown_deadline": "1s", "groups.initial_rebalance_delay": "1h"}, http=True)
+    groups.coordinator_is_ready(broker, "waited-for")
     with broker.connect(timeout=30) as connection:
-        connection.send(wire.FETCH, 11, wire.fetch_body({("waited-for", 0): 0}, max_wait_ms=25_000))
-        await_metric(broker, 'buslane_requests_total{listener="kafka",api="Fetch"', "the request is in flight")
+        # A first member waits for others; a fetch would be ended by the stop.
+        groups.JOIN.send(connection, 3, group="waited-for", member_id="", protocols=[{"name": "range", "metadata": b""}])
+        await_metric(broker, 'buslane_requests_total{listener="kafka",api="JoinGroup"', "the request is in flight")
         began = time.monotonic()
         broker.stop()
         assert 0.9 < time.monotonic() - began < 5

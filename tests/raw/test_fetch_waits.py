@@ -50,7 +50,7 @@ def test_partitions_with_records_take_turns_though_idle_ones_lie_between(broker,
 
 @pytest.mark.buslane_only(reason="Kafka closes the connections of fetches that wait")
 def test_a_stop_answers_fetches_that_wait_and_waits_for_none(new_broker, topic):
-    broker = new_broker().start()
+    broker = new_broker(http=True).start()
     broker.create_topic(topic)
     with broker.connect() as connection:
         received = broker.metric("buslane_request_bytes_total", listener="kafka")
