@@ -12,8 +12,8 @@ use buslane_partition::{
 use buslane_wire::batch::BatchHeader;
 use buslane_wire::ids::{LeaderEpoch, SegmentId};
 
-use super::{Context, chain_view};
 use super::partition::{Copy, Inner, Partition};
+use super::{Context, chain_view};
 
 /// First pause before an owner that could not go on asks for a new epoch; doubles up to [`RESTART_PAUSE_MAX`].
 const RESTART_PAUSE: Duration = Duration::from_millis(100);

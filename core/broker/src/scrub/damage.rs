@@ -115,7 +115,10 @@ mod tests {
         assert_eq!(sound(15, 55), vec![20..50]);
         assert_eq!(sound(25, 30), vec![25..30]);
         assert_eq!((sound(10, 20), sound(70, 70)), (vec![], vec![]));
-        assert_eq!(table.sound(&SegmentRef { partition: segment.partition, segment: SegmentId(9) }, 3..5), vec![3..5]);
+        assert_eq!(
+            table.sound(&SegmentRef { partition: segment.partition, segment: SegmentId(9) }, 3..5),
+            vec![3..5]
+        );
         assert_eq!((table.segments(), table.replace(segment, vec![]).len(), table.segments()), (1, 2, 0));
     }
 }
