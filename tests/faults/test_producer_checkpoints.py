@@ -1,6 +1,7 @@
 """Idempotent producers whose last batch lies in an earlier segment are known after a restart, whatever became of the newest
 segment's `.producers` file: the predecessors' checkpoints and the batches after them say the same."""
 
+import os
 import random
 from pathlib import Path
 
@@ -130,6 +131,26 @@ def test_a_retry_after_a_restart_is_stored_once_without_the_last_segments_checkp
     producers.broker.stop()
     producers.broker.start()
     producers.assert_known()
+
+
+def test_a_restart_does_not_begin_a_producers_expiry_anew(producers):
+    """What is replayed from batches is as old as the file, not as the start, and not as the client's timestamps (years)."""
+    producers.broker.kill()
+    for file in producers.files("producers"):
+        file.unlink()
+    busy_since = producers.base_of(producers.files("log")[2])
+    for file in producers.files("log"):
+        if producers.base_of(file) < busy_since:
+            days_ago = file.stat().st_mtime - 2 * 86_400
+            os.utime(file, (days_ago, days_ago))
+    assert producers.stored["quiet", producers.last("quiet")] < busy_since
+    producers.broker.start()
+    end = max(producers.stored.values()) + RECORDS
+    await_until(lambda: producers.log_end() == end, "it is served")
+    busy = producers.last("busy")
+    assert producers.send("busy", busy) == ("NONE", producers.stored["busy", busy])
+    assert producers.send("busy", busy + 2 * RECORDS) == OUT_OF_ORDER
+    assert producers.send("quiet", 777) == ("NONE", end), "it expired, and starts anywhere"
 
 
 @pytest.mark.parametrize("ending", ["kill", "stop"])

@@ -15,6 +15,18 @@ pub use load::{LoadedProducers, ProducerHistory, load_producers};
 /// Batches remembered for each producer: the most that a client may have in flight with idempotence on.
 const REMEMBERED: usize = 5;
 
+/// Producers remembered in one partition, at most. Ids are believed as they are sent, so what a client can make us keep
+/// needs a bound; more than this many live producers of one partition are not seen in practice.
+const PRODUCERS_MAX: usize = 100_000;
+
+/// Forgotten at once when there would be more: those whose newest batch is the oldest. One in sixteen, so that looking for
+/// them costs each new producer no more than a few steps.
+const FORGOTTEN_AT_ONCE: usize = PRODUCERS_MAX / 16;
+
+/// Greatest checkpoint, in bytes. A store takes 256 MiB.
+const CHECKPOINT_MAX: usize = 5 + PRODUCERS_MAX * (ENTRY_LEN + REMEMBERED * BATCH_LEN);
+const _: () = assert!(CHECKPOINT_MAX < 16 << 20, "a checkpoint every 16 MiB must not double what is written");
+
 /// Version of the checkpoint's encoding.
 const FORMAT: u8 = 1;
 
@@ -53,8 +65,14 @@ struct Producer {
     epoch: i16,
     /// When the newest batch was appended.
     touched_ms: Millis,
-    /// Oldest first, at most [`REMEMBERED`].
+    /// Oldest first, at least one, at most [`REMEMBERED`].
     batches: Vec<Remembered>,
+}
+
+impl Producer {
+    fn last(&self) -> &Remembered {
+        self.batches.last().expect("a producer is entered with its first batch")
+    }
 }
 
 /// What the sequence of a batch says about it.
@@ -153,8 +171,7 @@ impl ProducerTable {
                 Err(SequenceError::OutOfOrder { producer_id, got: header.base_sequence, expected: 0 })
             };
         }
-        let last = known.batches.last().expect("a producer is entered with its first batch");
-        let expected = step_sequence(last.last_sequence, 1);
+        let expected = step_sequence(known.last().last_sequence, 1);
         if header.base_sequence == expected {
             return Ok(SequenceCheck::Fresh);
         }
@@ -172,7 +189,8 @@ impl ProducerTable {
     }
 
     /// Enters an appended batch; `header` carries its final base offset. Replaying a log in offset order gives the same
-    /// table as the appends gave, apart from `touched_ms`.
+    /// table as the appends gave, apart from `touched_ms`. A producer too many makes the table forget those that wrote
+    /// nothing for longest, as if they had expired.
     pub fn record(&mut self, now_ms: Millis, header: &BatchHeader) {
         if header.producer_id < 0 || header.base_sequence < 0 {
             return;
@@ -202,6 +220,24 @@ impl ProducerTable {
         producer.batches.push(batch);
         producer.epoch = header.producer_epoch;
         producer.touched_ms = now_ms;
+        self.bound();
+    }
+
+    /// Keeps to [`PRODUCERS_MAX`]. By offsets, which tell who wrote last whatever the clocks said, so that a replay forgets
+    /// the same ones.
+    fn bound(&mut self) {
+        if self.producers.len() <= PRODUCERS_MAX {
+            return;
+        }
+        let excess = self.producers.len() - PRODUCERS_MAX + FORGOTTEN_AT_ONCE;
+        let mut offsets: Vec<i64> = self.producers.values().map(|p| p.last().last_offset).collect();
+        let (_, kept_from, _) = offsets.select_nth_unstable(excess);
+        let kept_from = *kept_from;
+        self.producers.retain(|_, p| p.last().last_offset >= kept_from);
+        // Two with the same offset are in a damaged checkpoint only.
+        while self.producers.len() > PRODUCERS_MAX {
+            self.producers.pop_first();
+        }
     }
 
     /// Forgets producers that wrote nothing for `expiry_ms`.
@@ -263,7 +299,10 @@ impl ProducerTable {
         if input.at != bytes.len() {
             return Err(DecodeError::Malformed(input.at));
         }
-        Ok(ProducerTable { producers })
+        let mut table = ProducerTable { producers };
+        // Written before there was a bound.
+        table.bound();
+        Ok(table)
     }
 }
 

@@ -333,6 +333,10 @@ impl ProducerHistory for History {
         self.copy.producers_at(end_offset).map_err(|error| error.to_string())
     }
 
+    fn written_ms(&self) -> Option<Millis> {
+        self.copy.written_ms().ok()?
+    }
+
     /// Passes over what is known to be damaged: it takes its own offsets out of service, not the partition. A producer
     /// whose newest batch stood there finds a gap, and goes on in a new epoch (KIP-360).
     fn headers(&self, from: i64, below: i64, each: &mut dyn FnMut(&BatchHeader)) -> Result<(), String> {

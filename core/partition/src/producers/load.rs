@@ -16,6 +16,11 @@ pub trait ProducerHistory {
     /// The newest good checkpoint at or below `end_offset`: as of which offset, and [`ProducerTable::encode`]'s bytes.
     fn checkpoint(&self, end_offset: i64) -> Result<Option<(i64, Vec<u8>)>, Self::Error>;
 
+    /// When it was last written to, where that is known.
+    fn written_ms(&self) -> Option<Millis> {
+        None
+    }
+
     /// Calls `each` with the header of every batch in `[from, below)`, in order.
     fn headers(&self, from: i64, below: i64, each: &mut dyn FnMut(&BatchHeader)) -> Result<(), Self::Error>;
 }
@@ -36,6 +41,10 @@ pub struct LoadedProducers {
 /// `older` gives copies with their ends, newest first: the segment itself, then its predecessors, which say the same when a
 /// segment has no checkpoint (any more), as after a power cut that came before the first one was synced. None is asked for
 /// that is not needed. Without any checkpoint the headers that are there have to do.
+///
+/// A producer's last time is the checkpoint's. Of a batch after it no more is known than that it was written before its
+/// segment was written to last: remembered a little longer than without the restart is the safe side, but not anew with
+/// each restart. Its timestamps are the client's and may lie years back, as a mirror's do.
 pub fn load_producers<H: ProducerHistory, E: From<H::Error>>(
     now_ms: Millis,
     mut older: impl FnMut() -> Result<Option<(H, i64)>, E>,
@@ -56,9 +65,9 @@ pub fn load_producers<H: ProducerHistory, E: From<H::Error>>(
         }
     }
     for (copy, end_offset) in copies.iter().rev() {
+        let written_ms = copy.written_ms().map_or(now_ms, |at| at.min(now_ms));
         copy.headers(at.max(copy.base_offset()), *end_offset, &mut |header| {
-            // Remembered a little longer than without the restart: the safe side.
-            loaded.table.record(now_ms, header);
+            loaded.table.record(written_ms, header);
             loaded.newest_ms = loaded.newest_ms.max(Some(header.max_timestamp));
         })?;
         at = *end_offset;
@@ -74,6 +83,7 @@ mod tests {
     struct Segment {
         base: i64,
         checkpoint: Option<(i64, Vec<u8>)>,
+        written_ms: Option<Millis>,
     }
 
     fn header(offset: i64) -> BatchHeader {
@@ -105,6 +115,10 @@ mod tests {
             Ok(self.checkpoint.clone().filter(|(at, _)| *at <= end_offset))
         }
 
+        fn written_ms(&self) -> Option<Millis> {
+            self.written_ms
+        }
+
         fn headers(&self, from: i64, below: i64, each: &mut dyn FnMut(&BatchHeader)) -> Result<(), String> {
             assert!(from >= self.base, "nobody reads below a segment's start");
             (from..below).for_each(|offset| each(&header(offset)));
@@ -118,7 +132,7 @@ mod tests {
         let mut segments: Vec<_> = bases
             .into_iter()
             .zip(checkpoints)
-            .map(|(base, checkpoint)| Segment { base, checkpoint })
+            .map(|(base, checkpoint)| Segment { base, checkpoint, written_ms: None })
             .collect();
         let (mut end, mut asked) = (25, 0);
         let loaded = load_producers::<Segment, String>(0, || {
@@ -146,6 +160,31 @@ mod tests {
             let (loaded, asked_for) = load(checkpoints);
             assert_eq!((&loaded.table, loaded.unreadable, asked_for), (&expected, 0, asked));
         }
+    }
+
+    #[test]
+    fn last_times_are_the_checkpoints_and_those_of_the_segments_not_the_loads() {
+        const EXPIRY: i64 = 1_000;
+        // Producers 0 and 1 in the checkpoint at time 0, 2 and 0 in this segment, 1 in the next.
+        let load = |first: Option<Millis>, second: Option<Millis>| {
+            let mut older = vec![
+                (Segment { base: 0, checkpoint: Some((2, table(2).encode())), written_ms: first }, 4),
+                (Segment { base: 4, checkpoint: None, written_ms: second }, 5),
+            ];
+            load_producers::<Segment, String>(10_000, || Ok(older.pop())).unwrap().table
+        };
+        let known = |table: &ProducerTable, now_ms| {
+            let mut table = table.clone();
+            table.expire(now_ms, EXPIRY);
+            table.producers.keys().copied().collect::<Vec<_>>()
+        };
+        let loaded = load(Some(2_000), Some(3_000));
+        assert_eq!(known(&loaded, 3_000), [0, 1, 2]);
+        assert_eq!(known(&loaded, 3_001), [1], "it wrote later");
+        assert!(known(&loaded, 4_001).is_empty());
+        // A clock that was put back since, and a file system that does not say: now, and not later.
+        assert_eq!(known(&load(Some(99_999), None), 11_000), [0, 1, 2]);
+        assert!(known(&load(Some(99_999), None), 11_001).is_empty());
     }
 
     #[test]

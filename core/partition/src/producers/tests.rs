@@ -137,6 +137,65 @@ fn a_checkpoint_reads_back_and_a_damaged_one_is_refused_without_panic() {
     }
 }
 
+/// A batch of one record from `producer_id`, stored at `base_offset`.
+fn one_of(producer_id: i64, sequence: i32, base_offset: i64) -> BatchHeader {
+    BatchHeader { producer_id, ..batch(0, sequence, 1, base_offset) }
+}
+
+#[test]
+fn the_producers_that_wrote_last_are_remembered_and_no_more_than_the_bound() {
+    let max = PRODUCERS_MAX as i64;
+    let mut t = ProducerTable::default();
+    (0..max).for_each(|id| t.record(0, &one_of(id, 0, id)));
+    // The first one writes again, so the second one is now the oldest.
+    t.record(0, &one_of(0, 1, max));
+    assert_eq!(t.len(), PRODUCERS_MAX);
+    t.record(0, &one_of(max, 0, max + 1));
+    assert_eq!(t.len(), PRODUCERS_MAX - FORGOTTEN_AT_ONCE);
+    let forgotten = FORGOTTEN_AT_ONCE as i64 + 1;
+    for id in [1, 2, forgotten] {
+        assert_eq!(t.check(0, DAY, &one_of(id, 77, 0)), Ok(SequenceCheck::Fresh), "{id} may start anywhere");
+    }
+    for (id, sequence) in [(0, 1), (forgotten + 1, 0), (max - 1, 0), (max, 0)] {
+        let told = t.check(0, DAY, &one_of(id, sequence, 0));
+        assert!(matches!(told, Ok(SequenceCheck::Duplicate { .. })), "{id}: {told:?}");
+        assert!(t.check(0, DAY, &one_of(id, 77, 0)).is_err(), "a gap in those of {id}");
+    }
+    // A flood of ids never makes more of them, and a replay remembers the same.
+    let mut replayed = ProducerTable::decode(&t.encode()).unwrap();
+    for id in max + 1..2 * max {
+        t.record(0, &one_of(id, 0, id + 1));
+        replayed.record(9, &one_of(id, 0, id + 1));
+        assert!(t.len() <= PRODUCERS_MAX);
+    }
+    assert!(t.producers.keys().eq(replayed.producers.keys()));
+}
+
+#[test]
+fn the_greatest_table_makes_no_greater_checkpoint_than_it_may() {
+    let mut t = ProducerTable::default();
+    let mut offset = 0;
+    for sequence in 0..REMEMBERED as i32 {
+        for id in 0..PRODUCERS_MAX as i64 {
+            t.record(0, &one_of(id, sequence, offset));
+            offset += 1;
+        }
+    }
+    assert_eq!((t.len(), t.encode().len()), (PRODUCERS_MAX, CHECKPOINT_MAX));
+    // One that was written before there was a bound, and one in which all have the same offset, as no log has.
+    let more = PRODUCERS_MAX as i64 + 10;
+    for last_offset in [|id: i64| id, |_| 7] {
+        let producers = (0..more).map(|id| {
+            let batches = vec![Remembered { last_sequence: 0, delta: 0, last_offset: last_offset(id) }];
+            (id, Producer { epoch: 0, touched_ms: 0, batches })
+        });
+        let unbounded = ProducerTable { producers: producers.collect() };
+        let read = ProducerTable::decode(&unbounded.encode()).unwrap();
+        assert!(!read.is_empty() && read.len() <= PRODUCERS_MAX);
+        assert!(read.producers.contains_key(&(more - 1)));
+    }
+}
+
 proptest::proptest! {
     /// Whatever a client sends, the stored sequence of each epoch is gapless: replay equals the live table.
     #[test]
