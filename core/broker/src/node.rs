@@ -269,10 +269,20 @@ impl Node {
         self: &Arc<Self>,
         commands: Vec<Command>,
     ) -> Result<Vec<Result<Event, Refused>>, ErrorCode> {
+        self.propose_holding(commands, ()).await
+    }
+
+    /// As [`Self::propose_all`], and drops `held` when all has happened, or is known not to happen.
+    pub async fn propose_holding(
+        self: &Arc<Self>,
+        commands: Vec<Command>,
+        held: impl Send + 'static,
+    ) -> Result<Vec<Result<Event, Refused>>, ErrorCode> {
         let node = self.clone();
         // A task of its own: the change happens though nobody waits for the answer any more (a request's future is
         // dropped with its connection), and so must all that follows from it.
         let change = self.runtime.spawn(async move {
+            let _held = held;
             let starts: Vec<Option<TopicPartition>> = commands.iter().map(moves_log_start).collect();
             let outcomes = node.commit(commands).await?;
             if outcomes.iter().any(Result::is_ok) {
@@ -456,7 +466,7 @@ fn moves_log_start(command: &Command) -> Option<TopicPartition> {
 }
 
 /// What a client is told of a refusal.
-fn error_code(refused: &Refused) -> ErrorCode {
+pub(crate) fn error_code(refused: &Refused) -> ErrorCode {
     match refused {
         Refused::Unknown => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         Refused::NameTaken(_) | Refused::IdTaken => ErrorCode::TOPIC_ALREADY_EXISTS,

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use buslane_meta::Command;
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::{NodeId, TopicId};
 
-use crate::node::Node;
+use crate::node::{Node, error_code};
 use crate::topic_config;
 
 /// Longest topic name, in bytes (Kafka).
@@ -17,6 +18,11 @@ const NAME_MAX: usize = 249;
 
 /// Partitions created by one request at most: what a mistyped number may cost.
 const PARTITIONS_MAX: i32 = 100_000;
+
+/// Partitions of all topics of this node, at most. Each takes some 2 KiB of memory (measured with 15,000 that nothing was
+/// written to) and is opened at each start: with a number that does not fit, the data folder could not be opened again.
+/// Kafka has no such limit, only one of 10,000 a request, which it answers with the same POLICY_VIOLATION.
+const NODE_PARTITIONS_MAX: usize = 100_000;
 
 /// Topics created by one request at most: what is told of each takes some kilobytes.
 const TOPICS_MAX: usize = 10_000;
@@ -91,6 +97,54 @@ pub fn explicit_configs(topic: &NewTopic) -> BTreeMap<String, String> {
     topic.configs.iter().filter_map(|(k, v)| v.as_ref().map(|v| (k.clone(), v.trim().to_owned()))).collect()
 }
 
+/// Partitions that requests are creating right now: those of several connections count together.
+static BEING_CREATED: AtomicUsize = AtomicUsize::new(0);
+
+/// Partitions that a request is creating, counted against what one request and the node may have, until it is dropped:
+/// when they are in the table of topics, or will not be.
+struct Count {
+    limit: usize,
+    /// Partitions that the node has already.
+    have: usize,
+    /// Partitions of this request that were let through.
+    added: usize,
+    /// Those of all requests.
+    of_all: &'static AtomicUsize,
+}
+
+impl Count {
+    fn new(node: &Node) -> Count {
+        let have = node.topics.load().iter().map(|topic| topic.partitions.len()).sum();
+        Count { limit: NODE_PARTITIONS_MAX, have, added: 0, of_all: &BEING_CREATED }
+    }
+
+    /// Lets `more` partitions through, or says which limit they are above. What is refused is not counted.
+    fn add(&mut self, more: usize) -> Result<(), Refused> {
+        let refused = |message| Err(Refused::new(ErrorCode::POLICY_VIOLATION, message));
+        if self.added.saturating_add(more) > PARTITIONS_MAX as usize {
+            return refused(format!(
+                "{more} partitions, where one request creates at most {PARTITIONS_MAX} in all"
+            ));
+        }
+        let have = self.have + self.of_all.fetch_add(more, Ordering::SeqCst);
+        if have + more > self.limit {
+            self.of_all.fetch_sub(more, Ordering::SeqCst);
+            let limit = self.limit;
+            return refused(format!(
+                "{more} partitions beside the {have} that are there; this node has at most {limit}"
+            ));
+        }
+        self.added += more;
+        Ok(())
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.added, Ordering::SeqCst);
+    }
+}
+
 /// Creates topics, each for itself. With `validate_only` nothing changes.
 pub async fn create(
     node: &Arc<Node>,
@@ -105,21 +159,13 @@ pub async fn create(
     let twice = repeated(wanted.iter().map(|topic| &topic.name));
     let mut outcomes = Vec::with_capacity(wanted.len());
     let mut commands = Vec::new();
-    let mut partitions = 0;
+    let mut count = Count::new(node);
     for (i, topic) in wanted.iter().enumerate() {
-        let count = match topic.assignments.len() {
-            0 => topic.partitions.unwrap_or(node.default_partitions).max(0) as usize,
-            assigned => assigned,
-        };
-        partitions += count.min(PARTITIONS_MAX as usize);
         let planned = if twice.contains(&topic.name) {
             let message = format!("topic '{}' stands twice in the request", topic.name);
             Err(Refused::new(ErrorCode::INVALID_REQUEST, message))
-        } else if partitions > PARTITIONS_MAX as usize {
-            let message = format!("at most {PARTITIONS_MAX} partitions are created by one request");
-            Err(Refused::new(ErrorCode::POLICY_VIOLATION, message))
         } else {
-            plan(node, topic)
+            plan(node, topic, &mut count)
         };
         outcomes.push(planned.map(|plans| {
             let id = if validate_only { TopicId::ZERO } else { node.new_topic_id() };
@@ -137,7 +183,7 @@ pub async fn create(
     if commands.is_empty() {
         return outcomes;
     }
-    match node.propose_all(commands).await {
+    match node.propose_holding(commands, count).await {
         Ok(results) => {
             for (i, result) in indexes.into_iter().zip(results) {
                 if let Err(refused) = result {
@@ -156,7 +202,7 @@ pub async fn create(
 }
 
 /// The stores of each partition of a new topic.
-fn plan(node: &Node, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, Refused> {
+fn plan(node: &Node, topic: &NewTopic, count: &mut Count) -> Result<Vec<Vec<NodeId>>, Refused> {
     if let Some(message) = is_bad_name(&topic.name) {
         return Err(Refused::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
     }
@@ -182,12 +228,14 @@ fn plan(node: &Node, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, Refused> {
         }
         let replicas = topic.replicas.unwrap_or(1);
         let plan = stores(node, replicas)?;
+        count.add(partitions as usize)?;
         return Ok(vec![plan; partitions as usize]);
     }
     if topic.partitions.is_some() || topic.replicas.is_some() {
         let message = "give either assignments, or numbers of partitions and replicas; the other is -1";
         return Err(Refused::new(ErrorCode::INVALID_REQUEST, message));
     }
+    count.add(topic.assignments.len())?;
     let mut assignments = topic.assignments.clone();
     assignments.sort_by_key(|(index, _)| *index);
     if assignments.iter().enumerate().any(|(i, (index, _))| *index != i as i32) {
@@ -235,6 +283,8 @@ pub async fn add_partitions(
         return Err(Refused::new(ErrorCode::INVALID_PARTITIONS, message));
     }
     let added = (count - have) as usize;
+    let mut counted = Count::new(node);
+    counted.add(added)?;
     let plans = match assignments {
         None => vec![stores(node, 1)?; added],
         Some(given) if given.len() != added => {
@@ -247,15 +297,42 @@ pub async fn add_partitions(
         return Ok(());
     }
     let command = Command::CreatePartitions { topic: topic.id, expected_count: have, plans };
-    node.propose(command)
-        .await
-        .map(drop)
-        .map_err(|code| Refused::new(code, "the metadata did not take the partitions; try again"))
+    match node.propose_holding(vec![command], counted).await {
+        Ok(outcomes) => outcomes
+            .into_iter()
+            .try_for_each(|outcome| outcome.map(drop))
+            .map_err(|refused| Refused::new(error_code(&refused), format!("topic '{name}': {refused}"))),
+        Err(code) => Err(Refused::new(code, "the metadata did not take the partitions; try again")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partitions_are_counted_over_the_request_and_the_node() {
+        static OF_ALL: AtomicUsize = AtomicUsize::new(0);
+        let count = |have| Count { limit: 250_000, have, added: 0, of_all: &OF_ALL };
+        let mut one = count(100_000);
+        assert!(one.add(60_000).is_ok());
+        let refused = one.add(40_001).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::POLICY_VIOLATION);
+        assert!(refused.message.contains("at most 100000"), "{}", refused.message);
+        assert!(one.add(usize::MAX).is_err(), "the sum does not wrap around");
+        assert!(one.add(40_000).is_ok(), "what was refused is not counted");
+
+        let mut other = count(100_000);
+        let refused = other.add(50_001).unwrap_err();
+        assert!(refused.message.contains("the 200000 that are there"), "{}", refused.message);
+        assert!(refused.message.contains("this node has at most 250000"), "{}", refused.message);
+        assert!(other.add(50_000).is_ok());
+        assert!(other.add(1).is_err());
+        drop(one);
+        assert!(other.add(1).is_ok(), "what a request did not create is free again");
+        drop(other);
+        assert_eq!(OF_ALL.load(Ordering::SeqCst), 0);
+    }
 
     #[test]
     fn names_follow_kafkas_rules() {
