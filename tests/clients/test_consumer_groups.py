@@ -285,6 +285,29 @@ def migrate(broker, clients: list[str]) -> None:
     group.close()
 
 
+def blend(broker, client: str) -> None:
+    """A member of the classic protocol beside one of the consumer protocol, which is the first and the last."""
+    group = consumers(broker, f"blend-{client}", 4)
+    group.join("java")
+    group.await_shared()
+    group.produce(10)
+    group.read_all()
+    old = group.join(client, protocol="classic")
+    for _ in range(2):
+        group.await_shared()
+        group.produce(10)
+        group.read_all()
+        if len(group.members) == 2:
+            group.join("confluent")
+    types = collections.Counter(member.type for member in described(broker, group.name).members)
+    assert types == {0: 1, 1: 2}
+    group.leave(old)
+    group.await_shared()
+    group.produce(10)
+    group.read_all()
+    group.close()
+
+
 def recreate(broker, client: str) -> None:
     """A topic is deleted and created again while a member reads it."""
     group = consumers(broker, f"recreated-{client}", 2)
@@ -369,6 +392,7 @@ SCENARIOS = {
     **{("partitions", client): (add_partitions, client) for client in CLIENTS},
     **{("migrate", *clients): (migrate, list(clients)) for clients in (("confluent", "confluent"), ("java", "java"), ("java", "confluent"))},
     **{("reset", client, where): (reset, client, where) for client in CLIENTS for where in ("earliest", "latest", "none")},
+    **{("blend", client): (blend, client) for client in MEMBERS},
     **{("recreate", client): (recreate, client) for client in CLIENTS},
 }
 
@@ -436,6 +460,11 @@ def test_new_partitions_are_shared(outcome, client):
 @pytest.mark.parametrize("clients", [key[1:] for key in SCENARIOS if key[0] == "migrate"])
 def test_a_group_changes_its_protocol_and_back_while_its_members_read(outcome, clients):
     outcome("migrate", *clients)
+
+
+@pytest.mark.parametrize("client", MEMBERS)
+def test_classic_members_of_every_client_share_with_consumer_members(outcome, client):
+    outcome("blend", client)
 
 
 @pytest.mark.parametrize(("client", "where"), [key[1:] for key in SCENARIOS if key[0] == "reset"])
