@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::exit::{Failure, Outcome};
-use crate::interrupt;
+use crate::interrupt::Signals;
 use crate::output;
 
 /// Run a broker
@@ -85,7 +85,11 @@ pub fn run(args: &ServerArgs) -> Outcome {
         .build()
         .context("cannot start the runtime")?;
     let started = |started: &Started| announce(args.json, started, &data);
-    runtime.block_on(run_broker(config, started, shutdown()))?;
+    runtime.block_on(async {
+        // Before anybody hears that the server is there.
+        let signals = Signals::listen().context("cannot listen for Ctrl-C")?;
+        run_broker(config, started, shutdown(signals)).await
+    })?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -106,15 +110,11 @@ fn announce(json: bool, started: &Started, data: &std::path::Path) {
 }
 
 /// Resolves at the first signal. The second one ends the process.
-async fn shutdown() {
-    if interrupt::wait().await.is_err() {
-        // Signals cannot be heard; the server can still be killed, which it survives.
-        std::future::pending::<()>().await;
-    }
+async fn shutdown(mut signals: Signals) {
+    signals.next().await;
     tracing::info!("stopping");
-    tokio::spawn(async {
-        if interrupt::wait().await.is_ok() {
-            std::process::exit(130);
-        }
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(130);
     });
 }
