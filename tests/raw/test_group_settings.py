@@ -139,7 +139,8 @@ def test_a_member_sends_heartbeats_as_it_is_told_or_is_removed(limited, new, gro
     end = time.monotonic() + 2
     await_until(lambda: member.beat() == "NONE" and time.monotonic() > end, "it stays", every_s=0.1)
     began = time.monotonic()
-    await_until(lambda: described(limited, group).state == "Empty", "it is removed", 10)
+    # A group without members and offsets is soon removed itself: its next look is at most 100 ms later.
+    await_until(lambda: (found := described(limited, group)).state == "Empty" or error_name(found.error) == "GROUP_ID_NOT_FOUND", "it is removed", 10)
     assert 1 < time.monotonic() - began < 6, "the default is 45 s"
     assert member.beat() == "UNKNOWN_MEMBER_ID"
 
