@@ -143,7 +143,7 @@ impl DataDir {
         make: impl FnOnce() -> Identity,
         skip: Option<SyncSite>,
     ) -> Result<DataDir, DataDirError> {
-        let syncs = Syncs { fs: fs.clone(), root: path.to_owned(), skip };
+        let syncs = Syncs::new(fs.clone(), path, skip);
         let io_error = |at: &Path| {
             let path = at.display().to_string();
             move |source| DataDirError::Io { path, source }

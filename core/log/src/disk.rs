@@ -76,6 +76,10 @@ impl Fs for Disk {
         Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 
+    fn hold(&self, path: &Path) -> io::Result<Option<File>> {
+        File::open(path).map(Some)
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(Space {

@@ -65,6 +65,11 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Makes all files and directory entries of the file system under `path` durable (`syncfs(2)`, which reports
     /// write-back errors since Linux 5.8).
     fn sync_everything(&self, path: &Path) -> io::Result<()>;
+    /// The folder, held open for `syncfs(2)` by a caller who writes under it for long: a handle that is opened for each sync
+    /// is told nothing of a write-back error that another process's sync of everything was told before. `None`: not needed.
+    fn hold(&self, _path: &Path) -> io::Result<Option<std::fs::File>> {
+        Ok(None)
+    }
     /// Free space under `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// Takes an exclusive lock on the file (created when missing); `None` when another holder has it. Freed on drop and

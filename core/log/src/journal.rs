@@ -124,7 +124,7 @@ struct Shared {
     spare: usize,
     /// A thread is in `sync_data` without the lock.
     syncing: bool,
-    /// Bytes of the content at the last rewrite.
+    /// Bytes when it was last rewritten, or could not be.
     live: u64,
     failed: Option<JournalFailed>,
 }
@@ -140,7 +140,7 @@ impl Journal {
         let mut state = replayed.state.clone();
         state.apply(&start);
         let (file, len) = rewrite(syncs, &state)
-            .map_err(|source| JournalError::Io { file: path.display().to_string(), source })?;
+            .map_err(|e| JournalError::Io { file: path.display().to_string(), source: e.source })?;
         replayed.state = state.clone();
         let shared = Shared {
             state,
@@ -228,7 +228,13 @@ impl Journal {
 
     fn put(&self, shared: &mut Shared, records: &[Record]) -> Result<(), JournalFailed> {
         if let Some(failed) = &shared.failed {
-            return Err(failed.clone());
+            let failed = failed.clone();
+            // Nothing is written any more, and still nothing is called whole in this run that is not.
+            records
+                .iter()
+                .filter(|r| matches!(r, Record::NotWhole { .. }))
+                .for_each(|r| shared.state.apply(r));
+            return Err(failed);
         }
         let mut body = Vec::with_capacity(64 * records.len());
         for record in records {
@@ -261,7 +267,7 @@ impl Journal {
         }
         let mut frame = Vec::new();
         put_frame(&mut frame, 0, &body);
-        if shared.spare + frame.len() > HEAD_LEN {
+        if shared.spare + frame.len() >= HEAD_LEN {
             // What is no frame makes the next start call every copy not whole.
             frame = vec![0xFF; HEAD_LEN - shared.spare];
         }
@@ -284,7 +290,10 @@ impl Journal {
         if let Some(failed) = &shared.failed {
             return Err(failed.clone());
         }
-        self.rewrite_now(&mut shared)
+        match self.rewrite_now(&mut shared) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(self.fail(&mut shared, format!("rewriting failed: {}", e.source))),
+        }
     }
 
     fn fail(&self, shared: &mut Shared, reason: String) -> JournalFailed {
@@ -298,42 +307,65 @@ impl Journal {
         if shared.len < REWRITE_ABOVE || shared.len < GROWTH * shared.live {
             return Ok(());
         }
-        self.rewrite_now(shared)
-    }
-
-    fn rewrite_now(&self, shared: &mut Shared) -> Result<(), JournalFailed> {
-        match rewrite(&self.syncs, &shared.state) {
-            Ok((file, len)) => {
-                shared.spare = TITLE_LEN;
-                shared.file = file;
-                shared.len = len;
-                shared.durable = len;
-                shared.live = len;
-                shared.generation += 1;
-                self.synced.notify_all();
+        match self.rewrite_now(shared) {
+            Ok(()) => Ok(()),
+            // As on a full disk. The old one is as good as before; the next try is when it has grown as much again.
+            Err(RewriteFailed { renamed: false, .. }) => {
+                shared.live = shared.len;
                 Ok(())
             }
             // Which of the two files stands under the name is not known: neither may be written on.
-            Err(e) => Err(self.fail(shared, format!("rewriting failed: {e}"))),
+            Err(e) => Err(self.fail(shared, format!("rewriting failed: {}", e.source))),
         }
+    }
+
+    fn rewrite_now(&self, shared: &mut Shared) -> Result<(), RewriteFailed> {
+        let (file, len) = rewrite(&self.syncs, &shared.state)?;
+        shared.spare = TITLE_LEN;
+        shared.file = file;
+        shared.len = len;
+        shared.durable = len;
+        shared.live = len;
+        shared.generation += 1;
+        self.synced.notify_all();
+        Ok(())
     }
 }
 
+/// No new journal, or it is not known.
+#[derive(Debug)]
+struct RewriteFailed {
+    /// The new one may have taken the old one's name. If not, nothing has changed.
+    renamed: bool,
+    source: io::Error,
+}
+
 /// Puts a new journal in the old one's place. Durable when it returns.
-fn rewrite(syncs: &Syncs, state: &State) -> io::Result<(Arc<dyn FsFile>, u64)> {
+fn rewrite(syncs: &Syncs, state: &State) -> Result<(Arc<dyn FsFile>, u64), RewriteFailed> {
     let path = syncs.root.join(layout::JOURNAL);
     let new = path.with_extension("journal.new");
-    match syncs.fs.remove_file(&new) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let file = syncs.fs.open(&new, OpenMode::CreateNew)?;
     let bytes = encode(state);
-    file.write_all_at(&mut [IoSlice::new(&bytes)], 0)?;
-    syncs.file(SyncSite::JournalRewriteFile, &*file)?;
-    syncs.fs.rename(&new, &path)?;
-    // Without it the old file could come back, without what is committed to the new one from now on.
-    syncs.dir(SyncSite::JournalRewriteEntry, &syncs.root)?;
+    let make = || {
+        match syncs.fs.remove_file(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = syncs.fs.open(&new, OpenMode::CreateNew)?;
+        file.write_all_at(&mut [IoSlice::new(&bytes)], 0)?;
+        syncs.file(SyncSite::JournalRewriteFile, &*file)?;
+        Ok(file)
+    };
+    let file = make().map_err(|source| {
+        // Takes no room that others may need. Where it stays, the next try begins with this.
+        let _ = syncs.fs.remove_file(&new);
+        RewriteFailed { renamed: false, source }
+    })?;
+    let name = || {
+        syncs.fs.rename(&new, &path)?;
+        // Without it the old file could come back, without what is committed to the new one from now on.
+        syncs.dir(SyncSite::JournalRewriteEntry, &syncs.root)
+    };
+    name().map_err(|source| RewriteFailed { renamed: true, source })?;
     Ok((file, bytes.len() as u64))
 }
 

@@ -166,6 +166,8 @@ pub struct Segment {
     writer: Mutex<()>,
     /// Held by whoever makes the index anew; taken before `writer`.
     rebuilding: Mutex<()>,
+    /// Held by whoever makes the log durable; taken after `writer`.
+    syncing: Mutex<()>,
     /// Number of the index entry found last.
     index_hint: AtomicU64,
     /// Kept open while it is written to.
@@ -215,6 +217,7 @@ impl Segment {
             }),
             writer: Mutex::new(()),
             rebuilding: Mutex::new(()),
+            syncing: Mutex::new(()),
             index_hint: AtomicU64::new(0),
             pinned: Mutex::new(parts.log),
             requests: Mutex::default(),
@@ -350,10 +353,12 @@ impl Segment {
     fn fail(&self, reason: &str, may_miss: bool) {
         {
             let mut tail = self.tail.lock();
-            if matches!(tail.phase, Phase::Failed(_) | Phase::Deleted) {
-                return;
+            match tail.phase {
+                Phase::Deleted => return,
+                // The first reason is told. A full disk may have been it, and what fails now be worse.
+                Phase::Failed(_) => {}
+                _ => tail.phase = Phase::Failed(reason.into()),
             }
-            tail.phase = Phase::Failed(reason.into());
         }
         if may_miss && self.copy_state().is_some_and(|copy| copy.whole) {
             // When the journal fails too, the whole store answers nothing any more, this copy's state included.

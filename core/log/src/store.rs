@@ -292,13 +292,14 @@ impl Store {
         options: StoreOptions,
         boot_id: &str,
     ) -> Result<(Store, OpenReport), OpenError> {
-        let syncs = Syncs { fs, root: dir.to_owned(), skip: options.skip_sync };
+        let mut syncs = Syncs::new(fs, dir, options.skip_sync);
         let log = layout::log_dir(dir);
         // Its entry is made durable together with the journal's.
         syncs
             .fs
             .create_dir_all(&log)
             .map_err(|source| OpenError::Io { path: log.display().to_string(), source })?;
+        syncs.hold().map_err(|source| OpenError::Io { path: dir.display().to_string(), source })?;
         let (journal, replayed) = Journal::open(&syncs, boot_id)?;
         let report = OpenReport {
             incarnation: replayed.state.incarnation,
@@ -421,13 +422,6 @@ impl Store {
         })?;
         let mut copy = CopyState::new(base_offset, epoch, durability);
         copy.whole = phase == Phase::Open;
-        let record = Record::Copy { segment, copy };
-        match durability {
-            // A copy that the journal forgets in a power cut counts as not whole, which it is by then.
-            Durability::Replicated => self.shared.journal.write(&[record])?,
-            // Survives the power cut: that nothing acknowledged is missing from it.
-            Durability::Synced => self.shared.journal.commit(SyncSite::JournalSyncedCopy, &[record])?,
-        }
         let parts = Parts {
             reference: segment,
             base_offset,
@@ -439,10 +433,34 @@ impl Store {
             max_timestamp: crate::index::NO_TIMESTAMP,
             log: Some(log),
         };
-        drop(promised);
-        let made = Segment::new(self.shared.clone(), fence, parts);
+        let made = Segment::new(self.shared.clone(), fence.clone(), parts);
+        if let Err(e) = self.note_copy(&made, copy) {
+            // Nobody tries this one again, so nothing of it may stay.
+            let _ = fs.remove_file(&path);
+            let _ = self.shared.forget_copy(&segment);
+            return Err(e);
+        }
         self.shared.segments.lock().insert(segment, made.clone());
         Ok(made)
+    }
+
+    /// Enters a new copy in the journal.
+    fn note_copy(&self, made: &Segment, copy: CopyState) -> Result<(), CreateError> {
+        let record = [Record::Copy { segment: made.reference(), copy }];
+        match copy.durability {
+            // A copy that the journal forgets in a power cut counts as not whole, which it is by then.
+            Durability::Replicated => self.shared.journal.write(&record)?,
+            Durability::Synced => {
+                // Called whole from now on, whatever happens, so its file has to be there.
+                made.make_entries_durable().map_err(|source| CreateError::Io {
+                    file: made.path(Part::Log).display().to_string(),
+                    source,
+                })?;
+                // Survives the power cut: that nothing acknowledged is missing from it.
+                self.shared.journal.commit(SyncSite::JournalSyncedCopy, &record)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes up a copy that is on the disk, or returns the one in use. Opens nothing yet. A sealed one is settled: the

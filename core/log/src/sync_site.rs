@@ -1,10 +1,12 @@
 //! Every place where this crate asks for durability, by name.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::{Fs, FsFile};
+use crate::layout;
 
 /// A call site of a sync and the power cut it survives. The simulation skips one at a time and must lose something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -80,9 +82,34 @@ pub(crate) struct Syncs {
     /// The data folder.
     pub(crate) root: PathBuf,
     pub(crate) skip: Option<SyncSite>,
+    /// [`Fs::hold`] of the data folder.
+    held: Option<Arc<File>>,
 }
 
 impl Syncs {
+    pub(crate) fn new(fs: Arc<dyn Fs>, root: &Path, skip: Option<SyncSite>) -> Syncs {
+        Syncs { fs, root: root.to_owned(), skip, held: None }
+    }
+
+    /// Misses no write-back error from now on.
+    ///
+    /// # Errors
+    /// When `log` lies on another file system than the data folder: a sync of everything is one of one file system.
+    pub(crate) fn hold(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let (root, log) = (self.fs.hold(&self.root)?, self.fs.hold(&layout::log_dir(&self.root))?);
+        if let (Some(root), Some(log)) = (&root, &log)
+            && root.metadata()?.dev() != log.metadata()?.dev()
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::CrossesDevices,
+                "its folder `log` lies on another file system; put the whole data folder there instead",
+            ));
+        }
+        self.held = root.map(Arc::new);
+        Ok(())
+    }
+
     /// Makes a file's bytes durable.
     pub(crate) fn file(&self, site: SyncSite, file: &dyn FsFile) -> io::Result<()> {
         if self.skip == Some(site) { Ok(()) } else { file.sync_data() }
@@ -95,6 +122,10 @@ impl Syncs {
 
     /// Makes everything under the data folder durable.
     pub(crate) fn everything(&self, site: SyncSite) -> io::Result<()> {
-        if self.skip == Some(site) { Ok(()) } else { self.fs.sync_everything(&self.root) }
+        match &self.held {
+            _ if self.skip == Some(site) => Ok(()),
+            Some(held) => Ok(rustix::fs::syncfs(held)?),
+            None => self.fs.sync_everything(&self.root),
+        }
     }
 }

@@ -184,23 +184,24 @@ impl Shared {
                 }
             }
         }
-        if !records.is_empty() {
-            // Not synced: an older recovery point costs a longer check, nothing else.
-            self.journal.write(&records)?;
-        }
+        // Not synced: an older recovery point costs a longer check, nothing else.
+        let noted = if records.is_empty() { Ok(()) } else { self.journal.write(&records) };
         drop(noting);
         // After the syncs, and one long walk at most: the next round is due in a second.
         let mut may_scan = true;
         for segment in unindexed {
             may_scan &= !segment.retry_index(may_scan);
         }
-        Ok(report)
+        noted.map(|()| report)
     }
 }
 
 impl Segment {
     /// The record of a sync, unless the journal has it. A copy sealed in the chain needs none.
     pub(crate) fn recovery_point(&self, synced: Synced) -> Option<Record> {
+        if self.is_distrusted() {
+            return None;
+        }
         let mut tail = self.tail.lock();
         // A cut since then took some of it back.
         if synced.position <= tail.noted_position || synced.position > tail.synced_position {

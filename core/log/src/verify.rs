@@ -209,7 +209,7 @@ impl Offline {
             report,
         };
         let everything = options.topic.is_none() && options.partition.is_none() && options.segment.is_none();
-        if everything {
+        if everything || verify.repair {
             self.verify_identity(&mut verify)?;
         }
         let journal = self.verify_journal(boot_id, &mut verify)?;

@@ -139,9 +139,10 @@ pub(crate) fn crc_append(
     Ok(())
 }
 
-/// True when what looks like a batch cut short at `position`, where `offset` should stand, is not one: all of it is there
-/// and only its length is wrong, or whole batches with later offsets follow below `len`.
-pub(crate) fn more_follows(log: &dyn FsFile, position: u64, offset: i64, len: u64) -> io::Result<bool> {
+/// True when what looks like a batch cut short at `position` is not one: all of it is there and only its length is wrong, or
+/// the batch that follows it stands below `len`: a whole one, of the same leader epoch, that starts at the offset where this
+/// one says it ends. Records may hold batches, too; those say something else.
+pub(crate) fn more_follows(log: &dyn FsFile, position: u64, len: u64) -> io::Result<bool> {
     let mut head = [0; HEADER_LEN];
     if len - position < HEADER_LEN as u64 {
         return Ok(false);
@@ -152,6 +153,10 @@ pub(crate) fn more_follows(log: &dyn FsFile, position: u64, offset: i64, len: u6
     if crc_of_range(log, position + CRC_START as u64, len, &mut bytes)? == crc {
         return Ok(true);
     }
+    let cut = |at: usize| -> [u8; 8] { head[at..at + 8].try_into().expect("eight bytes of a header") };
+    let next_offset = (i64::from_be_bytes(cut(0)))
+        .saturating_add(i64::from(i32::from_be_bytes([head[23], head[24], head[25], head[26]])) + 1);
+    let epoch = i32::from_be_bytes([head[12], head[13], head[14], head[15]]);
     let mut at = position + 1;
     while len - at > HEADER_LEN as u64 {
         bytes.resize((len - at).min(SEARCH_READ as u64) as usize, 0);
@@ -163,8 +168,8 @@ pub(crate) fn more_follows(log: &dyn FsFile, position: u64, offset: i64, len: u6
                 continue;
             }
             let Ok(header) = BatchHeader::parse(&bytes[start..]) else { continue };
-            if header.base_offset > offset
-                && header.base_offset - offset <= i64::from(u32::MAX)
+            if header.base_offset == next_offset
+                && header.partition_leader_epoch == epoch
                 && header.total_len() as u64 <= len - found
                 && check_crc(log, found, &header, &mut Vec::new()).is_ok()
             {

@@ -172,6 +172,10 @@ impl Partition {
             Ok(segment) => {
                 if let Err(error) = segment.checkpoint_producers(base_offset, producers) {
                     tracing::error!(partition = ?self, %error, "a new segment's first checkpoint was not written");
+                    // The next try makes another one.
+                    if let Err(error) = self.context.store.delete(&segment.reference(), base_offset) {
+                        tracing::warn!(partition = ?self, %error, "what was made of it stays until the next start");
+                    }
                     return Err(StoreFault::Lost);
                 }
                 self.lock().made.push(Copy { id, segment });

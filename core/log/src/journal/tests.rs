@@ -7,7 +7,7 @@ use super::*;
 use crate::disk::Disk;
 
 fn syncs(root: &Path) -> Syncs {
-    Syncs { fs: Arc::new(Disk), root: root.to_owned(), skip: None }
+    Syncs::new(Arc::new(Disk), root, None)
 }
 
 fn partition(n: i32) -> TopicPartition {
@@ -138,7 +138,7 @@ fn one_sync_serves_all_threads_that_wait() {
     use crate::faulty::FaultyFs;
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultyFs::new(Arc::new(Disk));
-    let syncs = Syncs { fs: Arc::new(fs.clone()), root: dir.path().to_owned(), skip: None };
+    let syncs = Syncs::new(Arc::new(fs.clone()), dir.path(), None);
     let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
     let before = fs.counts().syncs;
     // The first sync is held until all other threads have written.
@@ -161,7 +161,7 @@ fn a_failed_sync_ends_the_journal() {
     use crate::faulty::FaultyFs;
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultyFs::new(Arc::new(Disk));
-    let syncs = Syncs { fs: Arc::new(fs.clone()), root: dir.path().to_owned(), skip: None };
+    let syncs = Syncs::new(Arc::new(fs.clone()), dir.path(), None);
     let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
     fs.fail_next_sync();
     assert!(journal.commit(SyncSite::JournalPromise, &[promise(1, 1)]).is_err());
@@ -174,7 +174,7 @@ fn a_lost_wholeness_is_written_though_the_disk_is_full() {
     use crate::faulty::FaultyFs;
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultyFs::new(Arc::new(Disk));
-    let syncs = Syncs { fs: Arc::new(fs.clone()), root: dir.path().to_owned(), skip: None };
+    let syncs = Syncs::new(Arc::new(fs.clone()), dir.path(), None);
     let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
     let segment = |n| SegmentRef { partition: partition(n), segment: SegmentId(1) };
     for n in 0..200 {
@@ -225,4 +225,30 @@ fn a_journal_that_grew_far_is_rewritten_and_says_the_same() {
     let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
     assert_eq!(promised(&journal, 1), Some(3));
     assert_eq!(journal.with(|s| s.copies[&segment].synced_offset), 999);
+}
+
+#[test]
+fn a_disk_too_full_for_a_rewrite_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    let path = dir.path().join(layout::JOURNAL);
+    let new = path.with_extension("journal.new");
+    let len = || std::fs::metadata(&path).unwrap().len();
+    let many = |n: i32| (0..4000).map(|i| promise(i, n)).collect::<Vec<_>>();
+    // In the way of the new file, as a full disk is.
+    std::fs::create_dir(&new).unwrap();
+    let mut epoch = 0;
+    while len() < 2 * REWRITE_ABOVE {
+        epoch += 1;
+        journal.write(&many(epoch)).unwrap();
+    }
+    std::fs::remove_dir(&new).unwrap();
+    while len() > REWRITE_ABOVE {
+        epoch += 1;
+        journal.commit(SyncSite::JournalPromise, &many(epoch)).unwrap();
+        assert!(epoch < 1000, "it is rewritten once there is room");
+    }
+    drop(journal);
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    assert_eq!(promised(&journal, 3999), Some(epoch));
 }

@@ -156,7 +156,8 @@ impl Segment {
             return Err(AppendError::WrongEpoch { segment, got: recovery_epoch, expected: *promised });
         }
         let _writer = self.writer.lock();
-        if self.is_sealed() && !headers.is_empty() {
+        // One that does not follow changes nothing: it may have come twice.
+        if self.is_sealed() && headers.first().is_some_and(|first| first.base_offset == self.end_offset()) {
             self.unseal()?;
         }
         self.write(&headers, &mut [IoSlice::new(bytes)], |phase| *phase == Phase::Recovered)

@@ -91,13 +91,16 @@ pub(super) enum Reach {
     Memory,
     /// To the disk.
     Disk,
+    /// To the disk, for whoever holds `writer`: nothing is rebuilt, which takes that lock; where the index is in doubt the
+    /// log is walked from its start.
+    Writer,
 }
 
 impl Reach {
     /// An answer that costs a long walk.
     pub(super) fn or_blocked(self, answer: Entry) -> Result<Entry, ReadError> {
         match self {
-            Reach::Disk => Ok(answer),
+            Reach::Disk | Reach::Writer => Ok(answer),
             Reach::Memory => Err(io::Error::from(io::ErrorKind::WouldBlock).into()),
         }
     }
@@ -141,15 +144,13 @@ pub(super) struct View {
     pub(super) log: Arc<dyn FsFile>,
     /// The same file, where only cached pages may be read.
     cached: Option<Cached>,
+    /// How far a lookup may go.
+    pub(super) reach: Reach,
     pub(super) end_offset: i64,
     pub(super) end_position: u64,
 }
 
 impl View {
-    fn reach(&self) -> Reach {
-        if self.cached.is_some() { Reach::Memory } else { Reach::Disk }
-    }
-
     fn file(&self) -> &dyn FsFile {
         match &self.cached {
             Some(cached) => cached,
@@ -188,7 +189,8 @@ impl Segment {
     ) -> Option<ReadSlice> {
         let log = self.pinned.lock().clone()?;
         let (end_offset, end_position) = self.end().ok()?;
-        let view = View { cached: Some(Cached(log.clone())), log, end_offset, end_position };
+        let view =
+            View { cached: Some(Cached(log.clone())), reach: Reach::Memory, log, end_offset, end_position };
         self.find(view, from_offset, max_bytes, below_offset, at_least_one).ok()
     }
 
@@ -311,7 +313,7 @@ impl Segment {
             io::ErrorKind::NotFound => ReadError::Missing { file: self.file_name(Part::Log) },
             _ => ReadError::from(e),
         })?;
-        Ok(View { log, cached: None, end_offset, end_position })
+        Ok(View { log, cached: None, reach: Reach::Disk, end_offset, end_position })
     }
 
     fn end(&self) -> Result<(i64, u64), ReadError> {
@@ -329,10 +331,10 @@ impl Segment {
         wanted: W,
     ) -> Result<Batches<'a, W>, ReadError> {
         let rebuilds = self.index_rebuilds();
-        let start = self.floor_within(view.reach(), &wanted)?;
+        let start = self.floor_within(view.reach, &wanted)?;
         Ok(Batches {
             segment: self,
-            reach: view.reach(),
+            reach: view.reach,
             walk: Walk::new(view.file(), view.end_position),
             end: view.end_position,
             end_offset: view.end_offset,
@@ -437,6 +439,11 @@ impl<W: Fn(&Entry) -> bool> Batches<'_, W> {
         }
     }
 
+    /// Greatest timestamp of all batches so far, those before the walk's start included.
+    pub(super) fn max_timestamp(&self) -> i64 {
+        self.at.max_before
+    }
+
     /// Goes on at a batch start further on; nothing when the walk is already beyond.
     pub(super) fn skip_to(&mut self, position: u64) {
         if position > self.at.position {
@@ -448,6 +455,9 @@ impl<W: Fn(&Entry) -> bool> Batches<'_, W> {
     fn look_again(&mut self) -> Result<Entry, ReadError> {
         // What was read is not what the index says, or a page was not there to be read.
         self.reach.or_blocked(self.at)?;
+        if self.reach == Reach::Writer {
+            return Ok(self.segment.start());
+        }
         self.segment.rebuild_index(self.rebuilds)?;
         self.rebuilds = self.segment.index_rebuilds();
         self.segment.floor(&self.wanted)

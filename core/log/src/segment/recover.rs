@@ -257,7 +257,7 @@ impl Segment {
                     break;
                 }
                 Err(WalkError::Incomplete(reason)) if checked => {
-                    if !lenient && more_follows(log, at.position, at.offset, len).map_err(io_error)? {
+                    if !lenient && more_follows(log, at.position, len).map_err(io_error)? {
                         let reason = format!("{reason}, but whole batches follow");
                         return Err(self.corrupt(at.position, reason).into());
                     }

@@ -91,6 +91,11 @@ impl Segment {
         self.sync_producers().map_err(|e| SealError::Sync(self.sync_failed(&e)))?;
         let sealed = {
             let mut tail = self.tail.lock();
+            // Given up meanwhile, by a sync of everything.
+            if let Phase::Failed(reason) = &tail.phase {
+                let reason = reason.to_string();
+                return Err(SyncError { file: self.file_name(Part::Log), reason }.into());
+            }
             tail.phase = Phase::Sealed;
             tail.noted_position = tail.end_position;
             tail.ring = Default::default();

@@ -37,6 +37,8 @@ pub(crate) struct SparseTail {
     last_position: u64,
     /// Writing failed: entries stay in memory until a sync round has tried again.
     failing: bool,
+    /// The log is damaged, so that an index cannot be made of it: what is there of the index stays as it is.
+    hopeless: bool,
     /// More than [`PENDING_MAX`] could not be written: lookups walk the log until a sync round has made the index anew.
     broken: bool,
     /// Sync rounds to pass before the next try at a broken one, and how many that were the last time.
@@ -54,6 +56,7 @@ impl SparseTail {
             pending: Vec::new(),
             last_position: 0,
             failing: false,
+            hopeless: false,
             broken: false,
             rounds_left: 0,
             pause_rounds: 0,
@@ -147,7 +150,7 @@ impl Segment {
         reach: Reach,
         wanted: &impl Fn(&Entry) -> bool,
     ) -> Result<Entry, ReadError> {
-        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        let start = self.start();
         for _ in 0..2 {
             let (flushed, rebuilt) = {
                 let tail = self.tail.lock();
@@ -163,7 +166,7 @@ impl Segment {
                 return Ok(start);
             }
             let file = match reach {
-                Reach::Disk => self.index_file(),
+                Reach::Disk | Reach::Writer => self.index_file(),
                 Reach::Memory => {
                     let opened = || Err(io::ErrorKind::WouldBlock.into());
                     let file = self.store.handles.get((self.reference, PartKey::Index), opened);
@@ -196,6 +199,11 @@ impl Segment {
         Ok(start)
     }
 
+    /// Where the first batch stands.
+    pub(super) fn start(&self) -> Entry {
+        Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP }
+    }
+
     /// Number of rebuilds so far, for [`Segment::rebuild_index`].
     pub(super) fn index_rebuilds(&self) -> u64 {
         self.tail.lock().sparse.rebuilt
@@ -208,11 +216,18 @@ impl Segment {
         let _rebuilding = self.rebuilding.lock();
         {
             let tail = self.tail.lock();
-            if tail.sparse.rebuilt != seen || tail.sparse.broken {
+            if tail.sparse.rebuilt != seen || tail.sparse.broken || tail.sparse.hopeless {
                 return Ok(());
             }
         }
-        self.index_anew()
+        match self.index_anew() {
+            // Whoever reads what is damaged is told so. All else can be found, by a longer walk.
+            Err(ReadError::Corrupt(_)) => {
+                self.tail.lock().sparse.hopeless = true;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// The caller holds `rebuilding`, and not `writer`.
@@ -222,8 +237,7 @@ impl Segment {
             (tail.sparse.rebuilt, tail.cuts, tail.end_offset, tail.end_position)
         };
         let mut fresh = SparseTail::new(true);
-        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
-        let scanned = self.scan(&mut fresh, start, end_offset, end);
+        let scanned = self.scan(&mut fresh, self.start(), end_offset, end);
         let _writer = self.writer.lock();
         let (end_offset, end) = {
             let tail = self.tail.lock();
@@ -247,9 +261,8 @@ impl Segment {
         };
         if broken {
             let mut fresh = SparseTail::new(true);
-            let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
             // Whoever reads the log next meets what is wrong with it.
-            if self.scan(&mut fresh, start, end_offset, end).is_ok() {
+            if self.scan(&mut fresh, self.start(), end_offset, end).is_ok() {
                 self.install(fresh);
             }
         }
@@ -349,7 +362,7 @@ impl Segment {
     /// Where recovery may start to walk: the last entry at or below `position` that checks out against the log, and how
     /// many entries are kept. With `thorough`, all kept entries are checked. Nothing usable: the start of the segment.
     pub(super) fn trusted_entry(&self, log: &dyn FsFile, position: u64, thorough: bool) -> (u64, Entry) {
-        let start = Entry { offset: self.base_offset, position: 0, max_before: NO_TIMESTAMP };
+        let start = self.start();
         let trusted = || -> Result<(u64, Entry), IndexError> {
             let file = self.index_file()?;
             let count = file.len()? / ENTRY_LEN;

@@ -36,6 +36,9 @@ impl Segment {
     }
 
     pub(crate) fn sync_at(self: &Arc<Self>, site: SyncSite) -> Result<Synced, SyncError> {
+        // One at a time, with what its outcome says noted: the system tells a failed write-back to one `fdatasync` of a
+        // file, and to the next one that all is well.
+        let _syncing = self.syncing.lock();
         let before = self.sync_target()?;
         if before.done {
             return Ok(before.target);
@@ -54,10 +57,13 @@ impl Segment {
 
     /// What a sync that starts now will have made durable.
     pub(crate) fn sync_target(&self) -> Result<SyncTarget, SyncError> {
-        let tail = self.tail.lock();
-        if let Phase::Failed(reason) = &tail.phase {
+        // On a full disk nothing happened to what the copy has: that becomes durable like everything else.
+        if self.is_distrusted()
+            && let Phase::Failed(reason) = &self.tail.lock().phase
+        {
             return Err(SyncError { file: self.file_name(Part::Log), reason: reason.to_string() });
         }
+        let tail = self.tail.lock();
         Ok(SyncTarget {
             target: Synced { end_offset: tail.end_offset, position: tail.end_position },
             entries_durable: tail.entries_durable,
@@ -70,6 +76,9 @@ impl Segment {
 
     /// A sync that started at `before` went well.
     pub(crate) fn synced_to(&self, before: &SyncTarget) -> Synced {
+        if self.is_distrusted() {
+            return before.target;
+        }
         let mut tail = self.tail.lock();
         // A checkpoint since then may have made a new file.
         tail.entries_durable |= tail.checkpoints == before.checkpoints;
@@ -83,10 +92,22 @@ impl Segment {
         before.target
     }
 
+    /// A sync failed: what the system says of later ones means nothing.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.is_failed() && !self.copy_state().is_some_and(|copy| copy.whole)
+    }
+
     pub(crate) fn sync_failed(&self, error: &io::Error) -> SyncError {
         let reason = format!("sync failed: {error}");
         self.fail(&reason, true);
         SyncError { file: self.file_name(Part::Log), reason }
+    }
+
+    /// Makes the entries of a new copy's files durable before its first sync.
+    pub(crate) fn make_entries_durable(&self) -> io::Result<()> {
+        self.sync_entries()?;
+        self.tail.lock().entries_durable = true;
+        Ok(())
     }
 
     /// Makes the producer checkpoints written so far and all folder entries up to `log` durable. Once in a copy's life

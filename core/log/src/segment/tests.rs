@@ -684,6 +684,9 @@ fn sealing_cuts_what_is_longer_and_stays_sealed() {
     assert!(copy.is_sealed());
     // A later recovery found more on another store.
     let promised = fixture.store().promised(reference().partition).unwrap();
+    let again = copy.append_recovered(promised, &model.batches[49].3).unwrap_err();
+    assert!(matches!(again, AppendError::NotWritable { .. } | AppendError::OutOfOrder { .. }), "{again}");
+    assert!(copy.is_sealed(), "what came twice changes nothing");
     copy.append_recovered(promised, &model.batches[50].3).unwrap();
     assert_eq!(copy.seal(model.batches[50].1).unwrap().bytes, model.batches[51].2);
     fixture.store().settle(&reference()).unwrap();
@@ -758,4 +761,147 @@ fn appends_and_reads_run_side_by_side() {
         }
         done.store(true, std::sync::atomic::Ordering::Release);
     });
+}
+
+#[test]
+fn a_cut_does_not_wait_for_itself_when_the_index_is_in_doubt() {
+    for (name, damage) in [("gone", None), ("wrong", Some(7)), ("zeroed", Some(0))] {
+        let (fixture, copy, model) = with_batches(400, 200);
+        copy.finish_writes();
+        let index = fixture.path(Part::Index);
+        let len = std::fs::read(&index).unwrap().len();
+        assert!(len > 400);
+        std::fs::write(&index, vec![damage.unwrap_or(0); damage.map_or(0, |_| len)]).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let end = model.batches[199].1;
+        let cutter = copy.clone();
+        std::thread::spawn(move || tell.send(cutter.seal(end)));
+        let sealed = told.recv_timeout(std::time::Duration::from_secs(30)).expect("it ends").unwrap();
+        assert_eq!(
+            (sealed.end_offset, sealed.bytes, sealed.max_timestamp),
+            (end, model.batches[200].2, 199),
+            "{name}"
+        );
+        let mut kept = Model::default();
+        model.batches[..200].iter().for_each(|b| kept.push(b.3.clone()));
+        for batch in kept.batches.iter().step_by(37) {
+            check_read(&copy, &kept, batch.0, 3000, end, true);
+        }
+    }
+}
+
+#[test]
+fn of_two_syncs_at_once_none_passes_over_what_the_other_was_told() {
+    let (_dir, fs, _store, copy) = on_faulty_disk();
+    append(&copy, &opaque(1, 1, 50));
+    fs.only(".log");
+    fs.fail_next_sync();
+    let before = fs.counts().syncs;
+    let gate = fs.hold_syncs();
+    let copy = &copy;
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| copy.sync());
+        while fs.counts().syncs == before {
+            std::thread::yield_now();
+        }
+        let end = copy.end_offset();
+        let second = scope.spawn(move || copy.seal(end).map(drop).map_err(|e| e.to_string()));
+        // Long enough for it to come to its own sync, if it went for one.
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(300);
+        while std::time::Instant::now() < until {
+            assert_eq!(fs.counts().syncs, before + 1, "two at once");
+            std::thread::yield_now();
+        }
+        drop(gate);
+        assert!(first.join().unwrap().is_err());
+        let error = second.join().unwrap().expect_err("what is written is not known to be on the disk");
+        assert!(error.contains("sync failed"), "{error}");
+    });
+}
+
+#[test]
+fn a_batch_cut_short_is_torn_though_its_records_hold_whole_batches() {
+    // A record whose value is a batch: one as a client sends it, one that was taken from a log, one of this very epoch.
+    for (base, epoch) in [(0, LeaderEpoch(-1)), (7_000, LeaderEpoch(3)), (1_005, EPOCH)] {
+        let (mut fixture, copy, _) = with_batches(2, 100);
+        let end = copy.end_offset();
+        let inner = stamped(&opaque(1, 5, 300), base, epoch);
+        let mut received = opaque(1, 1, 900);
+        received[HEADER_LEN + 50..][..inner.len()].copy_from_slice(&inner);
+        let crc = buslane_wire::batch::crc_of(&received);
+        received[17..21].copy_from_slice(&crc.to_be_bytes());
+        append(&copy, &received);
+        drop(copy);
+        // The process was killed before all of it was written.
+        let log = fixture.path(Part::Log);
+        let len = std::fs::metadata(&log).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(len - 10).unwrap();
+        let (copy, recovery) = fixture.restart("boot 1").unwrap();
+        assert_eq!((copy.end_offset(), recovery.report.whole), (end, true), "{base}");
+        assert!(recovery.cut.is_some());
+    }
+}
+
+#[test]
+fn a_sync_that_fails_after_a_full_disk_costs_wholeness_and_one_that_does_not_is_made() {
+    for fails in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::new(Arc::new(Disk));
+        let (store, _) = open_on(Arc::new(fs.clone()), dir.path(), "boot 1");
+        let copy = store.create(spec(reference(), 0)).unwrap();
+        append(&copy, &opaque(2, 1, 50));
+        let position = copy.end_position();
+        fs.only(".log");
+        fs.fill_after(10);
+        let received = opaque(1, 1, 10);
+        let batch = StampedBatch::new(&received, 2, EPOCH).unwrap();
+        assert!(copy.append(EPOCH, &[batch]).is_err());
+        assert!(copy.is_failed());
+        if fails {
+            fs.fail_next_sync();
+            assert!(copy.sync().is_err());
+            let syncs = fs.counts().syncs;
+            assert!(copy.sync().is_err());
+            assert_eq!(fs.counts().syncs, syncs, "not asked again");
+        } else {
+            assert_eq!(copy.sync().unwrap(), Synced { end_offset: 2, position });
+        }
+        drop((copy, store));
+        fs.heal();
+        let not_whole = open_on(Arc::new(fs), dir.path(), "boot 1").1.not_whole;
+        assert_eq!(not_whole, if fails { vec![reference()] } else { vec![] });
+    }
+}
+
+#[test]
+fn what_lies_before_damage_is_read_whatever_the_index_says_and_the_log_is_not_scanned_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::new(Arc::new(Disk));
+    let (store, _) = open_on(Arc::new(fs.clone()), dir.path(), "boot 1");
+    let copy = store.create(spec(reference(), 0)).unwrap();
+    fill(&copy, 400_000, 200);
+    let end = copy.end_offset();
+    let sealed = copy.seal(end).unwrap();
+    let (log, index) = (copy.path(Part::Log), copy.path(Part::Index));
+    drop((copy, store));
+    // The base offset of a batch near the end; the first entries of the index only, or none that is right.
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[261 * 1500 + 5] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let good = std::fs::read(&index).unwrap();
+    for short in [good[..32].to_vec(), vec![7; good.len()]] {
+        std::fs::write(&index, short).unwrap();
+        let (store, _) = open_on(Arc::new(fs.clone()), dir.path(), "boot 1");
+        let state = SegmentState::Sealed {
+            end_offset: end,
+            bytes: sealed.bytes,
+            max_timestamp: sealed.max_timestamp,
+        };
+        let copy = store.load(reference(), 0, state).unwrap();
+        assert_eq!(copy.read(700, 1000, end, true).unwrap().base_offset, 700);
+        let reads = fs.counts().reads;
+        assert_eq!(copy.read(10, 1000, end, true).unwrap().base_offset, 10);
+        assert!(fs.counts().reads - reads < 100, "{} reads", fs.counts().reads - reads);
+        assert!(matches!(copy.read(1500, 1000, end, true), Err(ReadError::Corrupt(_))));
+    }
 }

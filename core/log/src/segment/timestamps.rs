@@ -3,7 +3,7 @@
 use buslane_wire::ids::LeaderEpoch;
 
 use super::Segment;
-use super::read::ReadError;
+use super::read::{Reach, ReadError};
 use crate::index::{Entry, NO_TIMESTAMP};
 
 /// A record found by its timestamp.
@@ -19,23 +19,24 @@ pub struct TimestampedOffset {
 
 impl Segment {
     /// Where the batch that ends at `end_offset` ends (`None`: no batch ends there), and the greatest timestamp up to
-    /// there.
+    /// there. The caller holds `writer`.
     pub(super) fn max_timestamp_below(&self, end_offset: i64) -> Result<(Option<u64>, i64), ReadError> {
         if end_offset == self.base_offset {
             return Ok((Some(0), NO_TIMESTAMP));
         }
-        let view = self.view()?;
-        let start = |e: &Entry| e.offset < end_offset;
-        let mut max = self.floor(&start)?.max_before;
-        let mut batches = self.batches(&view, start)?;
+        let mut view = self.view()?;
+        view.reach = Reach::Writer;
+        let mut batches = self.batches(&view, |e: &Entry| e.offset < end_offset)?;
         while let Some((position, header)) = batches.next()? {
-            max = max.max(header.max_timestamp);
             if header.next_offset() >= end_offset {
                 let ends_there = header.next_offset() == end_offset;
-                return Ok((ends_there.then_some(position + header.total_len() as u64), max));
+                return Ok((
+                    ends_there.then_some(position + header.total_len() as u64),
+                    batches.max_timestamp(),
+                ));
             }
         }
-        Ok((None, max))
+        Ok((None, batches.max_timestamp()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use buslane_wire::ids::{Durability, LeaderEpoch, SegmentRef};
 
 use super::copy::Cut;
-use super::{Finding, Severity, Verify, VerifyError, repair};
+use super::{Finding, Severity, Verify, VerifyError};
 use crate::journal::record::CopyState;
 use crate::layout::{self, Part};
 use crate::store::FoundCopy;
@@ -70,8 +70,8 @@ pub(super) fn role(chain: Option<&Chain>, journal: Option<CopyState>, copy: &Fou
 }
 
 impl Verify<'_> {
-    /// Copies that the chain counts on and that are not there. Of an open one that is given up an empty log is made, and
-    /// returned to be cut there.
+    /// Copies that the chain counts on and that are not there. One that is open and given up is returned, to be
+    /// cut at its start.
     pub(super) fn missing(
         &mut self,
         chain: &Chain,
@@ -109,7 +109,6 @@ impl Verify<'_> {
                 self.find(finding);
                 continue;
             }
-            repair::make_empty(self.fs, self.root, &path)?;
             let state = journal.get(segment).copied();
             given_up.push(Cut {
                 copy: FoundCopy { segment: *segment, base_offset: known.base_offset, path },

@@ -71,7 +71,10 @@ impl Verify<'_> {
         let limit = end.map_or(len, |end| end.bytes.min(len));
         let mut here = Entry { offset: copy.base_offset, position: 0, max_before: NO_TIMESTAMP };
         let gaps = if state.is_some() { Gaps::Refused } else { Gaps::Allowed };
-        let mut chain = BatchChain::new(&*log, limit, here, gaps);
+        // No checksum covers a base offset: one that lies beyond what the segment may have is damage, not a gap.
+        let beyond = copy.base_offset.saturating_add(1 << 32);
+        let end_offset = end.map_or(beyond, |end| end.end_offset.min(beyond));
+        let mut chain = BatchChain::new(&*log, limit, here, gaps).ending_at(end_offset);
         let mut expected = Expected { entries: Vec::new(), end_position: 0 };
         let mut bad = None;
         while here.position < limit {
@@ -125,13 +128,17 @@ impl Verify<'_> {
             bad = what.map(|what| BadEnd { what, incomplete: false });
         }
         let mut cut = None;
+        let good = bad.is_none();
         match (bad, state) {
             (Some(bad), Some(state)) => cut = self.bad_end(copy, state, &here, &*log, len, bad)?,
             (Some(bad), None) => self.bad_sealed(copy, &here, bad.what),
             (None, None) if len > limit && !self.live => self.too_long(copy, limit, len),
             (None, _) => {}
         }
-        self.index(copy, state, &expected)?;
+        // An index leads past damage to what is intact behind it; one made anew would end there.
+        if good || cut.is_some() {
+            self.index(copy, state, &expected)?;
+        }
         self.producers(copy)?;
         self.summary.copies += 1;
         self.summary.bytes += here.position;
@@ -209,8 +216,7 @@ impl Verify<'_> {
         let lenient = state.torn || state.sealed || !state.whole;
         let torn = !below
             && (lenient
-                || bad.incomplete
-                    && !more_follows(log, here.position, here.offset, len).map_err(at(&copy.path))?);
+                || bad.incomplete && !more_follows(log, here.position, len).map_err(at(&copy.path))?);
         let mut finding = Finding {
             severity: if torn { Severity::TornEnd } else { Severity::Damage },
             file: copy.path.clone(),

@@ -21,6 +21,8 @@ impl Offline {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => "it is missing".to_owned(),
             Err(e @ DataDirError::Io { .. }) => return Err(e.into()),
+            // Nobody repairs what he does not know.
+            Err(e) if verify.repair => return Err(e.into()),
             Err(e) => e.to_string(),
         };
         verify.find(Finding {
@@ -62,6 +64,8 @@ impl Offline {
                 Ok(replayed.state.copies)
             }
             Err(JournalError::Io { file, source }) => Err(VerifyError::Io { file, source }),
+            // Without it nobody knows what was synced: what is damage would look like a torn end.
+            Err(e) if verify.repair => Err(e.into()),
             Err(e) => {
                 let position = match &e {
                     JournalError::Corrupt { position, .. } => Some(*position),

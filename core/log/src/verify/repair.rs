@@ -24,7 +24,7 @@ pub(super) fn cut(
     boot_id: &str,
     cuts: Vec<Cut>,
 ) -> Result<Vec<Finding>, VerifyError> {
-    let syncs = Syncs { fs: fs.clone(), root: root.to_owned(), skip: None };
+    let syncs = Syncs::new(fs.clone(), root, None);
     let failed =
         |e: crate::JournalFailed| VerifyError::Io { file: e.file, source: io::Error::other(e.reason) };
     let mut run = None;
@@ -49,6 +49,10 @@ pub(super) fn cut(
     let mut findings = Vec::new();
     for cut in cuts {
         let path = &cut.copy.path;
+        if cut.position == 0 {
+            // Perhaps it is missing, and given up: an empty one takes its place, now that the journal knows of it.
+            make_empty(&**fs, root, path)?;
+        }
         let log = fs.open(path, OpenMode::ReadWrite).map_err(at(path))?;
         let len = log.len().map_err(at(path))?;
         let repaired = match len - cut.position {

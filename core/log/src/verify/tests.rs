@@ -339,13 +339,14 @@ fn strange_names_checkpoints_and_gaps_between_copies_are_told() {
     told("notes.txt", "no segment's file");
     told("00000000000000000999-77.producers", "without its log");
     told("00000000000000000000-1.producers", "without its log");
+    verify(dir.path(), true);
+    assert!(!folder.join("00000000000000000999-77.producers").exists(), "set aside");
     std::fs::remove_file(dir.path().join("buslane.json")).unwrap();
     flip(&dir.path().join("store.journal"), 4096 + 20);
-    let (summary, findings) = verify(dir.path(), true);
+    let (summary, findings) = verify(dir.path(), false);
     assert_eq!(summary.damage, 2, "{findings:?}");
     assert!(findings.iter().any(|f| f.file.ends_with("buslane.json") && f.what.contains("missing")));
     assert!(findings.iter().any(|f| f.file.ends_with("store.journal") && f.what.contains("damaged at byte")));
-    assert!(!folder.join("00000000000000000999-77.producers").exists(), "set aside");
 }
 
 #[test]
@@ -365,4 +366,56 @@ fn beside_a_running_server_nothing_is_repaired_and_a_growing_end_is_no_finding()
     assert_eq!(offline.verify(&other, "boot 1", &mut |_| ()).unwrap().copies, 1);
     let state = SegmentState::Sealed { end_offset: 1, bytes: 1, max_timestamp: 0 };
     assert!(open(dir.path(), "boot 1").0.load(segment(1, 1), 0, state).is_ok());
+}
+
+#[test]
+fn an_index_is_not_made_anew_of_a_log_that_is_damaged() {
+    let (dir, sealed, open) = folder();
+    let known = chain(&sealed, &open);
+    let index = sealed.with_extension(Part::Index.extension());
+    let (good_log, good_index) = (std::fs::read(&sealed).unwrap(), std::fs::read(&index).unwrap());
+    // A byte of the base offset of a batch that the index leads to: beyond all bounds, beyond the segment's end, within it.
+    let entered = 4096usize.div_ceil(561);
+    for (byte, bit) in [(3, 1), (6, 1), (7, 16)] {
+        let mut log = good_log.clone();
+        log[561 * entered + byte] ^= bit;
+        std::fs::write(&sealed, &log).unwrap();
+        for with_chain in [false, true] {
+            let chain = with_chain.then(|| known.clone());
+            let options = VerifyOptions { repair: true, chain, ..VerifyOptions::default() };
+            let (summary, findings) = verify_with(dir.path(), &options);
+            assert!(summary.is_damaged(), "byte {byte}, chain {with_chain}: {findings:?}");
+            assert_eq!(std::fs::read(&index).unwrap(), good_index, "it leads past the damage");
+        }
+        std::fs::write(&sealed, &good_log).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_repaired_without_the_journal_or_in_a_newer_folder() {
+    for file in [layout::JOURNAL, layout::IDENTITY] {
+        let (dir, _, open) = folder();
+        flip(&open, 561 * 3 + 100);
+        let good = std::fs::read(&open).unwrap();
+        let path = dir.path().join(file);
+        match file {
+            layout::JOURNAL => flip(&path, 9),
+            _ => {
+                let newer =
+                    std::fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 99");
+                assert!(newer.contains("99"), "{newer}");
+                std::fs::write(&path, newer).unwrap();
+            }
+        }
+        let fs: Arc<dyn Fs> = Arc::new(Disk);
+        for partition in [None, Some(0)] {
+            let chain = Some(Chain::new());
+            let options =
+                VerifyOptions { repair: true, accept_loss: true, partition, chain, ..Default::default() };
+            let offline = Offline::open(&fs, dir.path(), Access::Exclusive).unwrap();
+            let refused = offline.verify(&options, "boot 1", &mut |_| {}).unwrap_err().to_string();
+            assert!(refused.contains(file), "{refused}");
+            assert_eq!(std::fs::read(&open).unwrap(), good);
+        }
+    }
 }
