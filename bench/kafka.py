@@ -42,7 +42,8 @@ class Sides:
 
     def row(self, what: str, form: str, target: str, judged) -> str:
         ratio = statistics.median(self.ratios())
-        return f"| {what} | {middle(self.ours, form)} | {middle(self.theirs, form)} | {middle(self.ratios())}x | {target} | {judged(ratio)} |"
+        fine = "{:.3f}" if ratio < 0.1 else "{:.2f}"
+        return f"| {what} | {middle(self.ours, form)} | {middle(self.theirs, form)} | {middle(self.ratios(), fine)}x | {target} | {judged(ratio)} |"
 
 
 def pair(folder: Path, name: str, *settings: str, **kafka: object) -> tuple[Broker, Kafka]:
@@ -232,16 +233,15 @@ def memory(folder: Path, args) -> list[str]:
 
 
 def start(folder: Path, args) -> list[str]:
-    """Time from exec to the first acknowledged produce; the client's own start is measured and taken off."""
+    """Time from exec to the first acknowledged produce, which creates its topic; both data folders are there by then."""
     times = Sides()
     for n in range(args.rounds):
-        kafka = Kafka(folder / f"start-{n}-kafka").start()
-        kafka.shut_down()  # its folder is formatted now
-        for server in (Broker(folder / f"start-{n}-buslane"), kafka):
-            first, alone = begun(server)
-            times.add(server, max(first - alone, 1))
+        for server in (Broker(folder / f"start-{n}-buslane"), Kafka(folder / f"start-{n}-kafka")):
+            server.start()
+            server.shut_down()  # its folder is formatted now
+            times.add(server, begun(server))
             server.stop()
-    return [times.row("start to first acknowledged produce (a produce alone taken off), ms", "{:.0f}", "at most 0.05x", lambda ratio: verdict(ratio, 0.05))]
+    return [times.row("start to first acknowledged produce, ms", "{:.0f}", "at most 0.05x", lambda ratio: verdict(ratio, 0.05))]
 
 
 def half(ratio: float) -> str:

@@ -5,14 +5,12 @@
 //! Members do what the protocols ask of them and nothing else: they heartbeat in the usual interval, rejoin when they are
 //! told to, give up partitions at once. No client library's own pauses are measured.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use buslane_wire::frame::{decode_response_header, encode_request};
+use anyhow::bail;
+use buslane_wire::ErrorCode;
 use buslane_wire::ids::TopicId;
 use buslane_wire::messages::consumer_group_heartbeat::TopicPartitions;
 use buslane_wire::messages::find_coordinator::FindCoordinatorRequest;
@@ -20,8 +18,8 @@ use buslane_wire::messages::heartbeat::HeartbeatRequest;
 use buslane_wire::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use buslane_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use buslane_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
-use buslane_wire::{Encoder, ErrorCode, Request, decode};
 
+use crate::client::Connection;
 use crate::pin;
 
 /// What is to be measured.
@@ -94,33 +92,6 @@ impl Group {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Connection {
-    socket: TcpStream,
-    request: Encoder,
-    frame: Vec<u8>,
-}
-
-impl Connection {
-    fn open(bootstrap: &str) -> anyhow::Result<Connection> {
-        let socket = TcpStream::connect(bootstrap).with_context(|| format!("no broker at {bootstrap}"))?;
-        socket.set_nodelay(true)?;
-        Ok(Connection { socket, request: Encoder::new(), frame: Vec::new() })
-    }
-
-    fn ask<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<R::Response<'_>> {
-        self.request.clear();
-        encode_request(&mut self.request, 0, Some("bench"), version, request)?;
-        self.socket.write_all(self.request.buffer())?;
-        let mut len = [0; 4];
-        self.socket.read_exact(&mut len)?;
-        self.frame.resize(u32::from_be_bytes(len) as usize, 0);
-        self.socket.read_exact(&mut self.frame)?;
-        let key = buslane_wire::ApiKey::ALL.iter().find(|key| **key as i16 == R::SCHEMA.key);
-        let (_, body) = decode_response_header(&self.frame, *key.context("a known request")?, version)?;
-        Ok(decode(body, version)?)
-    }
 }
 
 /// Runs the load and tells its times.

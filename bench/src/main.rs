@@ -2,8 +2,10 @@
 //! told as a ratio from the same run. Each mode runs its serving side on one core and its loading side on another, and
 //! prints one JSON object: bytes, wall seconds, the serving thread's CPU seconds, CPU milliseconds per MB (10^6 bytes).
 
+mod client;
 mod copy;
 mod fetch;
+mod first;
 mod fsync;
 mod groups;
 mod pin;
@@ -70,6 +72,15 @@ enum Mode {
         #[arg(long, default_value_t = 1 << 20)]
         chunk: usize,
     },
+    /// No limit: when a broker that is being started acknowledges its first record, in seconds of CLOCK_MONOTONIC.
+    First {
+        /// Where the broker will listen.
+        #[arg(long)]
+        bootstrap: String,
+        /// A topic that is not there yet; the broker has to create it when it is asked for.
+        #[arg(long)]
+        topic: String,
+    },
     /// No limit: members of consumer groups that join at once, and one of each that is killed then.
     Groups {
         /// Where the broker listens.
@@ -130,6 +141,7 @@ fn main() -> anyhow::Result<()> {
         Mode::Fetch { bootstrap, topic, bytes, chunk } => {
             fetch::run(&bootstrap, args.load_core, &topic, bytes, chunk)?
         }
+        Mode::First { bootstrap, topic } => first::run(&bootstrap, &topic)?,
         Mode::Groups {
             bootstrap,
             topic,
