@@ -1,6 +1,7 @@
 """Whose the data folder is: one process at a time, this cluster's, this format's. A refusal names the file and changes nothing."""
 
 import json
+import shutil
 
 import pytest
 
@@ -108,3 +109,68 @@ def test_the_identity_stays_over_kills_and_starts(stopped):
         stopped.kill()
     assert json.loads((stopped.data / "buslane.json").read_text()) == before
     assert_all_there(stopped)
+
+
+class TestMetadata:
+    """What stands under meta/ says what the segments are: without it, or with another one, they are not touched."""
+
+    @staticmethod
+    def refused(broker, *words: str) -> None:
+        before = {name: content for name, content in snapshot(broker).items() if name.startswith(("log/", "orphans/"))}
+        with pytest.raises(StartFailed) as failed:
+            broker.start()
+        assert failed.value.code not in (0, None, 101), failed.value
+        for word in (str(broker.data / "meta"), *words):
+            assert word in failed.value.output, failed.value.output
+        assert {name: content for name, content in snapshot(broker).items() if name.startswith(("log/", "orphans/"))} == before
+
+    @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+    def test_segments_without_metadata_are_refused_and_kept(self, stopped, tmp_path, left):
+        meta = stopped.data / "meta"
+        shutil.move(meta, tmp_path / "meta")
+        if left == "an empty folder":
+            meta.mkdir()
+        assert "bring back" in refused(stopped)
+        shutil.rmtree(meta, ignore_errors=True)
+        shutil.move(tmp_path / "meta", meta)
+        assert_all_there(stopped)
+
+    @pytest.mark.parametrize("ending", ["stop", "kill"])
+    def test_an_older_copy_of_the_metadata_is_refused(self, stopped, tmp_path, ending):
+        meta = stopped.data / "meta"
+        shutil.copytree(meta, tmp_path / "older")
+        stopped.start()
+        with stopped.connect() as connection:
+            wire.produce(connection, {("kept", 0): Batch(values=[b"later"]).encode()})
+        getattr(stopped, ending)()
+        shutil.move(meta, tmp_path / "newer")
+        shutil.copytree(tmp_path / "older", meta)
+        self.refused(stopped, "older than what stands beside it", "the whole data folder")
+        shutil.rmtree(meta)
+        shutil.move(tmp_path / "newer", meta)
+        assert_all_there(stopped)
+
+    def test_the_metadata_of_another_cluster_is_refused(self, stopped, new_broker, tmp_path):
+        other = new_broker().start()
+        other.create_topic("other")
+        other.stop()
+        meta = stopped.data / "meta"
+        shutil.move(meta, tmp_path / "own")
+        shutil.copytree(other.data / "meta", meta)
+        self.refused(stopped, "belongs to cluster")
+        shutil.rmtree(meta)
+        shutil.move(tmp_path / "own", meta)
+        assert_all_there(stopped)
+
+    def test_a_store_that_was_moved_away_begins_above_the_runs_that_are_known(self, stopped):
+        for _ in range(3):
+            stopped.start().stop()
+        (stopped.data / "store.journal").unlink()
+        shutil.rmtree(stopped.data / "log")
+        stopped.start()
+        try:
+            with stopped.connect() as connection:
+                assert wire.list_offset(connection, "kept", 0, wire.LATEST).error != 0, "its segment is missed"
+            stopped.create_topic("fresh")
+        finally:
+            stopped.stop()

@@ -4,6 +4,7 @@ mod broker_settings;
 mod clock;
 pub mod config;
 mod fetch_sessions;
+mod fits;
 mod follow;
 mod groups;
 mod handler;

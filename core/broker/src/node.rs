@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use buslane_log::disk::{Disk, boot_id};
 use buslane_log::fs::Fs;
-use buslane_log::{DataDir, Identity, SpaceState, Store, StoreOptions, Syncer, SyncerOptions, Wanted};
+use buslane_log::{
+    DataDir, Identity, SpaceState, Store, StoreOptions, Syncer, SyncerOptions, Wanted, check_journal,
+};
 use buslane_meta::{Command, Consensus, Event, Image, NodeImage, RaftConsensus, Refused};
 use buslane_partition::Phase;
 use buslane_wire::ErrorCode;
@@ -23,6 +25,7 @@ use tokio::task::JoinSet;
 use crate::broker_settings::BrokerSetting;
 use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
+use crate::fits;
 use crate::groups::Groups;
 use crate::metrics::ScrubMetrics;
 use crate::partitions::{Context, OwnerPool, Partition, Topics, Waiting};
@@ -140,7 +143,17 @@ impl Node {
             node_id: NodeId(settings.node_id.unwrap_or(FIRST_NODE)),
         })?;
         let identity = data.identity().clone();
-        let (store, report) = Store::open(fs.clone(), &settings.data, settings.store.clone(), &boot_id()?)?;
+        let boot_id = boot_id()?;
+        fits::refuse_without_metadata(&*fs, &settings.data)?;
+        check_journal(&*fs, &settings.data, &boot_id)?;
+        let raft = RaftConsensus::open(fs.clone(), &settings.data, identity.node_id).await?;
+        let image = raft.image();
+        let options = StoreOptions {
+            runs_before: image.nodes.get(&identity.node_id).map_or(0, |node| node.incarnation),
+            ..settings.store.clone()
+        };
+        let (store, report) = Store::open(fs, &settings.data, options, &boot_id)?;
+        fits::refuse_foreign_metadata(&settings.data, &identity.cluster_id, &image, &store)?;
         if report.machine_crash {
             tracing::warn!(
                 segments = report.not_whole.len(),
@@ -156,7 +169,6 @@ impl Node {
             }
         })
         .context("cannot start the threads that sync")?;
-        let raft = RaftConsensus::open(fs, &settings.data, identity.node_id).await?;
         let consensus: Arc<dyn Consensus> = raft.clone();
         let id = identity.node_id;
         let context = Arc::new(Context {
@@ -213,13 +225,20 @@ impl Node {
     async fn take_up(self: &Arc<Self>, incarnation: u64, port: u16) -> anyhow::Result<()> {
         let image = NodeImage { host: self.advertised_host.clone(), port, rack: None, incarnation };
         let mut commands = vec![Command::RegisterNode { node: self.id, image }];
+        if self.consensus.image().cluster_id.is_none() {
+            commands.push(Command::SetClusterId { cluster_id: self.cluster_id.clone() });
+        }
         // As in a new cluster of Kafka's.
         if self.consensus.image().feature(GROUP_VERSION) == 0 {
             commands.push(Command::SetFeature { name: GROUP_VERSION.to_owned(), expected: 0, level: 1 });
         }
-        self.commit(commands)
+        let outcomes = self
+            .commit(commands)
             .await
             .map_err(|code| anyhow::anyhow!("the metadata cannot be written ({code}); see the log above"))?;
+        for outcome in outcomes {
+            outcome.context("the metadata does not take up this node")?;
+        }
         let image = self.consensus.image();
         let now_ms = self.context.clock.now_ms();
         let known: HashSet<SegmentRef> = image
@@ -255,10 +274,15 @@ impl Node {
             .map(|(id, p)| (id, p.epoch))
             .collect();
         let context = self.context.clone();
-        self.runtime
+        let promised = self
+            .runtime
             .spawn_blocking(move || context.store.promise(&promises))
             .await?
             .context("cannot write promises")?;
+        for promise in promised {
+            // Each epoch was just drawn above all that were promised.
+            promise.context("the metadata is older than the store")?;
+        }
         self.follow();
         Ok(())
     }

@@ -131,12 +131,19 @@ struct Shared {
 
 impl Journal {
     /// Opens or makes the journal of a data folder and begins a run: when this returns, the new incarnation and what
-    /// the stop before it means for wholeness are durable, and the clean-stop marker is gone.
-    pub(crate) fn open(syncs: &Syncs, boot_id: &str) -> Result<(Journal, Replayed), JournalError> {
+    /// the stop before it means for wholeness are durable, and the clean-stop marker is gone. `runs_before`: of which
+    /// others know, whatever the journal says.
+    pub(crate) fn open(
+        syncs: &Syncs,
+        boot_id: &str,
+        runs_before: u64,
+    ) -> Result<(Journal, Replayed), JournalError> {
         let path = syncs.root.join(layout::JOURNAL);
         let mut replayed = replay(&*syncs.fs, &syncs.root, Some(boot_id))?;
-        let start =
-            Record::Start { incarnation: replayed.state.incarnation + 1, boot_id: boot_id.to_owned() };
+        let start = Record::Start {
+            incarnation: replayed.state.incarnation.max(runs_before) + 1,
+            boot_id: boot_id.to_owned(),
+        };
         let mut state = replayed.state.clone();
         state.apply(&start);
         let (file, len) = rewrite(syncs, &state)

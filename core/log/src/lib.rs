@@ -44,7 +44,7 @@ pub use segment::{
 };
 pub use store::{
     CreateError, FoundCopy, LoadError, OpenError, OpenReport, PromisedHigher, SegmentSpec, SegmentState,
-    SpaceReserve, SpaceState, Store, StoreOptions,
+    SpaceReserve, SpaceState, Store, StoreOptions, check_journal, has_segments,
 };
 pub use sync_site::SyncSite;
 pub use syncer::{RoundReport, SyncCallback, Syncer, SyncerOptions};

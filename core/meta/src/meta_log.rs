@@ -55,8 +55,8 @@ pub enum MetaLogError {
     },
     /// Damaged where no crash can have done it.
     #[error(
-        "{file} is damaged at byte {position}: {reason}; the metadata cannot be trusted without it: restore the folder \
-         {folder} from a copy"
+        "{file} is damaged at byte {position}: {reason}; the metadata cannot be trusted without it, and an older {folder} \
+         does not fit newer segments: bring back a copy of the whole data folder"
     )]
     Corrupt {
         /// The file.
@@ -118,6 +118,18 @@ pub struct MetaLog {
 }
 
 impl MetaLog {
+    /// Whether a data folder has metadata: more than a first start that was cut short leaves. For those who look before
+    /// they open it, which makes what is not there.
+    pub fn is_there(fs: &dyn Fs, data: &Path) -> io::Result<bool> {
+        let folder = data.join("meta");
+        let longer_than = |name: &str, len: usize| match fs.open(&folder.join(name), OpenMode::Read) {
+            Ok(file) => Ok(file.len()? > len as u64),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        };
+        Ok(longer_than("log", HEAD)? || longer_than("snapshot", 0)?)
+    }
+
     /// Opens the log in `data`, which exists, creates it where there is none, and cuts a torn end. What it returns is
     /// durable.
     pub fn open(fs: Arc<dyn Fs>, data: &Path) -> Result<(MetaLog, Replay), MetaLogError> {
@@ -151,6 +163,9 @@ impl MetaLog {
                 if replay.cut > 0 {
                     file.set_len(end).map_err(io(&path))?;
                 }
+                // An earlier run's sync may have failed: then these pages count as clean, are not on the disk, and no later
+                // sync would write them. Written once more, they are dirty again.
+                file.write_all_at(&mut [IoSlice::new(&bytes[..end as usize])], 0).map_err(io(&path))?;
                 (file, end)
             }
             None if replay.snapshot.is_some() => {

@@ -9,7 +9,7 @@ use buslane_meta::{Command, Image, LocalState, MetaSyncSite, OpenSegment, apply_
 use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, TopicId, TopicPartition};
 
 use crate::rng::Rng;
-use crate::sim_fs::{SimFs, Survival};
+use crate::sim_fs::{LostPages, SimFs, Survival};
 use crate::violation::{Violation, ensure, names};
 
 const DIR: &str = "/srv/buslane";
@@ -88,6 +88,10 @@ impl MetaWorld {
             } else {
                 self.fs.stop_within(stop, self.seed);
             }
+            if self.rng.chance(1, 3) {
+                let lost = *self.rng.pick(&[LostPages::Kept, LostPages::Clean, LostPages::Reverted]);
+                self.fs.fail_sync(self.rng.below(20), lost);
+            }
             self.live()?;
             let survival = match self.rng.below(6) {
                 0 | 1 => Survival::Nothing,
@@ -107,7 +111,7 @@ impl MetaWorld {
         let fs: Arc<dyn Fs> = Arc::new(self.fs.clone());
         let mut state = match LocalState::open_skipping(fs, Path::new(DIR), self.skip) {
             Ok(state) => state,
-            Err(_) if self.fs.is_stopped() => return Ok(None),
+            Err(_) if self.ended() => return Ok(None),
             Err(error) => {
                 return Err(Violation { invariant: names::WORKS_WITHOUT_FAULT, detail: error.to_string() });
             }
@@ -145,7 +149,7 @@ impl MetaWorld {
                     }
                     self.unanswered = None;
                 }
-                Err(_) if self.fs.is_stopped() => return Ok(()),
+                Err(_) if self.ended() => return Ok(()),
                 Err(error) => {
                     return Err(Violation {
                         invariant: names::WORKS_WITHOUT_FAULT,
@@ -155,6 +159,11 @@ impl MetaWorld {
             }
         }
         Ok(())
+    }
+
+    /// The process is over: its power went, or its disk failed.
+    fn ended(&self) -> bool {
+        self.fs.is_stopped() || self.fs.faults_hit() > 0
     }
 
     fn some_partition(&mut self) -> TopicPartition {

@@ -28,7 +28,7 @@ fn path(root: &Path) -> PathBuf {
 
 /// A journal with one committed and one merely written promise; returns where each frame ends.
 fn written(root: &Path) -> [u64; 3] {
-    let (journal, _) = Journal::open(&syncs(root), "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs(root), "boot 1", 0).unwrap();
     let start = journal.shared.lock().len;
     journal.commit(SyncSite::JournalPromise, &[promise(1, 5)]).unwrap();
     let first = journal.shared.lock().len;
@@ -42,7 +42,7 @@ fn a_new_run_rises_above_all_earlier_ones_and_keeps_the_promises() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path());
     for incarnation in 2..5 {
-        let (journal, replayed) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+        let (journal, replayed) = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap();
         assert_eq!(journal.with(|s| s.incarnation), incarnation);
         assert_eq!((promised(&journal, 1), promised(&journal, 2)), (Some(5), Some(6)));
         assert_eq!(replayed.cut, None);
@@ -58,14 +58,14 @@ fn a_tail_cut_anywhere_is_dropped_after_a_crash() {
     for (boot, len) in ["boot 1", "boot 2"].into_iter().flat_map(|b| (first + 1..second).map(move |l| (b, l)))
     {
         std::fs::write(path(dir.path()), &bytes[..len as usize]).unwrap();
-        let (journal, replayed) = Journal::open(&syncs(dir.path()), boot).unwrap();
+        let (journal, replayed) = Journal::open(&syncs(dir.path()), boot, 0).unwrap();
         assert_eq!((promised(&journal, 1), promised(&journal, 2)), (Some(5), None));
         assert_eq!(replayed.cut.unwrap().bytes, len - first);
     }
     // What the second frame vouches for cannot be missing; nor can what the rewrite synced.
     for len in (0..start).chain([start + 3]) {
         std::fs::write(path(dir.path()), &bytes[..len as usize]).unwrap();
-        let result = Journal::open(&syncs(dir.path()), "boot 2");
+        let result = Journal::open(&syncs(dir.path()), "boot 2", 0);
         assert_eq!(result.is_ok(), len > start, "cut at {len}");
     }
 }
@@ -102,13 +102,13 @@ fn a_flipped_bit_is_never_taken_for_something_else() {
 #[test]
 fn damage_after_a_clean_stop_is_refused_with_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap();
     journal.commit(SyncSite::JournalCleanStop, &[Record::CleanStop]).unwrap();
     drop(journal);
     let mut bytes = std::fs::read(path(dir.path())).unwrap();
     bytes.extend_from_slice(&[1, 2, 3]);
     std::fs::write(path(dir.path()), &bytes).unwrap();
-    let error = Journal::open(&syncs(dir.path()), "boot 2").unwrap_err().to_string();
+    let error = Journal::open(&syncs(dir.path()), "boot 2", 0).unwrap_err().to_string();
     assert!(error.contains("store.journal") && error.contains("after a clean stop"), "{error}");
 }
 
@@ -121,7 +121,7 @@ fn a_newer_journal_is_refused() {
     let crc = crc32c::crc32c(&bytes[..12]);
     bytes[12..16].copy_from_slice(&crc.to_be_bytes());
     std::fs::write(path(dir.path()), &bytes).unwrap();
-    let error = Journal::open(&syncs(dir.path()), "boot 1").unwrap_err();
+    let error = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap_err();
     assert!(matches!(error, JournalError::Newer { found: 2, .. }), "{error}");
 }
 
@@ -129,7 +129,7 @@ fn a_newer_journal_is_refused() {
 fn a_missing_journal_is_refused_where_there_are_segments() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("log/some-topic")).unwrap();
-    let error = Journal::open(&syncs(dir.path()), "boot 1").unwrap_err();
+    let error = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap_err();
     assert!(matches!(error, JournalError::Missing { .. }), "{error}");
 }
 
@@ -139,7 +139,7 @@ fn one_sync_serves_all_threads_that_wait() {
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultyFs::new(Arc::new(Disk));
     let syncs = Syncs::new(Arc::new(fs.clone()), dir.path(), None);
-    let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs, "boot 1", 0).unwrap();
     let before = fs.counts().syncs;
     // The first sync is held until all other threads have written.
     let gate = fs.hold_syncs();
@@ -162,7 +162,7 @@ fn a_failed_sync_ends_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultyFs::new(Arc::new(Disk));
     let syncs = Syncs::new(Arc::new(fs.clone()), dir.path(), None);
-    let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs, "boot 1", 0).unwrap();
     fs.fail_next_sync();
     assert!(journal.commit(SyncSite::JournalPromise, &[promise(1, 1)]).is_err());
     let error = journal.commit(SyncSite::JournalPromise, &[promise(1, 2)]).unwrap_err().to_string();
@@ -175,7 +175,7 @@ fn a_lost_wholeness_is_written_though_the_disk_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultyFs::new(Arc::new(Disk));
     let syncs = Syncs::new(Arc::new(fs.clone()), dir.path(), None);
-    let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs, "boot 1", 0).unwrap();
     let segment = |n| SegmentRef { partition: partition(n), segment: SegmentId(1) };
     for n in 0..200 {
         let copy = CopyState::new(0, LeaderEpoch(1), Durability::Replicated);
@@ -202,14 +202,14 @@ fn a_lost_wholeness_is_written_though_the_disk_is_full() {
     assert!(replayed.state.copies.values().all(|c| !c.whole));
     fs.full_beyond_end(false);
     drop(journal);
-    let (journal, _) = Journal::open(&syncs, "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs, "boot 1", 0).unwrap();
     assert!(journal.with(|s| s.copies.len() == 200 && s.copies.values().all(|c| !c.whole)));
 }
 
 #[test]
 fn a_journal_that_grew_far_is_rewritten_and_says_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap();
     let segment = SegmentRef { partition: partition(1), segment: SegmentId(1) };
     let copy = CopyState::new(0, LeaderEpoch(1), Durability::Replicated);
     journal.write(&[Record::Copy { segment, copy }]).unwrap();
@@ -222,7 +222,7 @@ fn a_journal_that_grew_far_is_rewritten_and_says_the_same() {
     assert!(std::fs::metadata(path(dir.path())).unwrap().len() < REWRITE_ABOVE);
     assert!(journal.shared.lock().generation > 0);
     drop(journal);
-    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap();
     assert_eq!(promised(&journal, 1), Some(3));
     assert_eq!(journal.with(|s| s.copies[&segment].synced_offset), 999);
 }
@@ -230,7 +230,7 @@ fn a_journal_that_grew_far_is_rewritten_and_says_the_same() {
 #[test]
 fn a_disk_too_full_for_a_rewrite_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap();
     let path = dir.path().join(layout::JOURNAL);
     let new = path.with_extension("journal.new");
     let len = || std::fs::metadata(&path).unwrap().len();
@@ -249,6 +249,6 @@ fn a_disk_too_full_for_a_rewrite_costs_nothing() {
         assert!(epoch < 1000, "it is rewritten once there is room");
     }
     drop(journal);
-    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1").unwrap();
+    let (journal, _) = Journal::open(&syncs(dir.path()), "boot 1", 0).unwrap();
     assert_eq!(promised(&journal, 3999), Some(epoch));
 }

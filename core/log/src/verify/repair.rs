@@ -29,7 +29,7 @@ pub(super) fn cut(
         |e: crate::JournalFailed| VerifyError::Io { file: e.file, source: io::Error::other(e.reason) };
     let mut run = None;
     if cuts.iter().any(|cut| !cut.torn) {
-        let (journal, replayed) = Journal::open(&syncs, boot_id)?;
+        let (journal, replayed) = Journal::open(&syncs, boot_id, 0)?;
         let mut records = Vec::new();
         for cut in cuts.iter().filter(|cut| !cut.torn) {
             let segment = cut.copy.segment;

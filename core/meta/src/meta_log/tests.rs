@@ -133,7 +133,7 @@ fn damage_before_the_last_frame_is_refused_naming_file_and_place() {
             other => panic!("byte {byte}: {other}"),
         }
         let text = error.to_string();
-        assert!(text.contains("meta/log") && text.contains("restore"), "{text}");
+        assert!(text.contains("meta/log") && text.contains("the whole data folder"), "{text}");
     }
     // The very last frame cannot be told from a torn one.
     let mut bad = good.clone();
