@@ -38,6 +38,10 @@ pub enum Refused {
         /// What is there.
         current: u64,
     },
+    /// Applying it, or another command of the same entry, would break an invariant: a defect of this program, told in the
+    /// server's log. Nothing of the entry was applied.
+    #[error("it would break an invariant, which is a defect of this program; see the server's log")]
+    Broken,
     /// A partition or segment without a store or with one named twice, or no partition at all.
     #[error("a partition needs at least one store, and each one once")]
     NoStore,

@@ -16,11 +16,10 @@ use super::types::{
     Address, Applied, Entry, StorageError, StoredMembership, Types, Voter, log_id, membership, position,
     voters,
 };
-use crate::apply::apply_entry;
 use crate::encoding::{decode_image, encode_image};
 use crate::image::Image;
 use crate::meta_log::{self, MetaLogError, SnapshotFile};
-use crate::replay::restore;
+use crate::replay::{apply_logged, restore};
 use crate::snapshot_policy::SnapshotPolicy;
 
 /// What the state machine and the builders of its snapshots share.
@@ -133,7 +132,7 @@ impl RaftStateMachine<Types> for StateMachine {
             let index = entry.log_id.index;
             let outcomes = match entry.payload {
                 EntryPayload::Normal(proposal) => {
-                    let (next, outcomes) = apply_entry(&image, index, &proposal.commands);
+                    let (next, outcomes) = apply_logged(&image, index, &proposal.commands);
                     image = next;
                     outcomes
                 }
