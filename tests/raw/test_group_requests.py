@@ -5,6 +5,7 @@ some seconds for more members.
 """
 
 import itertools
+import time
 
 import pytest
 
@@ -398,6 +399,23 @@ def test_a_static_member_that_returns_with_another_subscription_rebalances_the_g
     assert returned.take_join(pending) == "NONE"
     assert first.generation == returned.generation == generation + 1
     assert returned.joined.protocol == "roundrobin"
+
+
+def test_a_static_member_that_waits_for_nobody_stops_nobody(broker, connection, stable):
+    """It says that a rebalance may take no time at all, and is then the only one left in one."""
+    first = stable("static")
+    returned = another(broker, first, instance_id="first", rebalance_timeout_ms=0)
+    assert returned.take_join(returned.send_join()) == "NONE"
+    other = another(broker, first, rebalance_timeout_ms=1_000)
+    pending = other.start_join()
+    await_until(lambda: returned.heartbeat() == "REBALANCE_IN_PROGRESS", "the group rebalances")
+    gone = protocol.LEAVE.ask(connection, 4, group=first.group, members=[{"member_id": other.member_id, "instance_id": None}])
+    assert error_name(gone.members[0].error) == "NONE"
+    assert other.take_join(pending) != "NONE"
+    end = time.monotonic() + 2
+    await_until(lambda: returned.heartbeat() == "REBALANCE_IN_PROGRESS" and time.monotonic() > end, "the deadline has passed", every_s=0.1)
+    assert returned.take_join(returned.send_join()) == "NONE"
+    assert returned.generation == first.generation + 1 and returned.leads
 
 
 def test_a_static_name_in_another_members_hand_is_unknown(broker, stable):

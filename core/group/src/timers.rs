@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
+/// A moment between settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Later(u64);
+
 /// One deadline for each key. Those that are due come out by time, then in the order they were set.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
@@ -46,10 +50,17 @@ impl<K: Hash + Eq + Clone> Timers<K> {
         self.by_time.first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
-    /// Takes out the earliest key whose deadline is `now_ms` or before.
-    pub fn pop_due(&mut self, now_ms: i64) -> Option<K> {
-        let entry = self.by_time.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
-        let key = entry.remove();
+    /// What is set from now on, for [`Timers::pop_due`].
+    pub fn later(&self) -> Later {
+        Later(self.next)
+    }
+
+    /// Takes out the earliest key whose deadline is `now_ms` or before, of those that were set before `later`: what is set
+    /// while deadlines are served waits for the next time, even when it is due at once, so that this comes to an end.
+    pub fn pop_due(&mut self, now_ms: i64, later: Later) -> Option<K> {
+        let mut due = self.by_time.range(..=(now_ms, u64::MAX));
+        let at = *due.find(|((_, number), _)| *number < later.0)?.0;
+        let key = self.by_time.remove(&at)?;
         self.by_key.remove(&key);
         Some(key)
     }
@@ -71,12 +82,13 @@ mod tests {
         timers.set("b", 20);
         timers.set("a", 20);
         timers.set("c", 10);
-        assert_eq!((timers.next_deadline(), timers.pop_due(9)), (Some(10), None));
-        assert_eq!(timers.pop_due(10), Some("c"));
-        assert_eq!(
-            (timers.pop_due(25), timers.pop_due(25), timers.pop_due(25)),
-            (Some("b"), Some("a"), None)
-        );
+        let later = timers.later();
+        assert_eq!((timers.next_deadline(), timers.pop_due(9, later)), (Some(10), None));
+        assert_eq!(timers.pop_due(10, later), Some("c"));
+        timers.set("d", 5);
+        let due: Vec<_> = std::iter::from_fn(|| timers.pop_due(25, later)).collect();
+        assert_eq!(due, ["b", "a"], "what is set meanwhile waits");
+        assert_eq!(timers.pop_due(25, timers.later()), Some("d"));
         assert_eq!((timers.next_deadline(), timers.len()), (None, 0));
     }
 
@@ -85,7 +97,10 @@ mod tests {
         let mut timers = Timers::default();
         timers.set("a", 10);
         timers.set("a", 30);
-        assert_eq!((timers.deadline_of(&"a"), timers.pop_due(10), timers.len()), (Some(30), None, 1));
+        assert_eq!(
+            (timers.deadline_of(&"a"), timers.pop_due(10, timers.later()), timers.len()),
+            (Some(30), None, 1)
+        );
         timers.cancel(&"a");
         timers.cancel(&"a");
         assert_eq!((timers.next_deadline(), timers.by_time.len(), timers.by_key.len()), (None, 0, 0));

@@ -87,7 +87,8 @@ pub(super) fn load(partition: &Arc<Partition>, config: Config) -> Result<Shard, 
     Ok(shard)
 }
 
-/// Appends records in as many batches as they need; each ticket's confirmation is to be awaited.
+/// Appends records in as many batches as they need, up to the first that is refused; each ticket's confirmation is to be
+/// awaited.
 pub(super) fn append(partition: &Arc<Partition>, records: &[Record], now_ms: i64) -> Vec<Ticket> {
     let mut tickets = Vec::new();
     let mut builder = BatchBuilder::default();
@@ -96,6 +97,9 @@ pub(super) fn append(partition: &Arc<Partition>, records: &[Record], now_ms: i64
         let len = record.key.len() + record.value.as_ref().map_or(0, Bytes::len) + 32;
         if bytes > 0 && bytes + len > BATCH_BYTES {
             tickets.push(close(partition, std::mem::take(&mut builder)));
+            if tickets.last().is_some_and(is_refused) {
+                return tickets;
+            }
             bytes = 0;
         }
         let (key, value) = (Some(&record.key[..]), record.value.as_deref());
@@ -111,6 +115,11 @@ fn close(partition: &Arc<Partition>, mut builder: BatchBuilder) -> Ticket {
     builder.finish(BatchHeader::default(), Compression::None, &mut bytes);
     let header = BatchHeader::parse(&bytes).expect("a batch just built");
     partition.append(Batch { header, max_timestamp: None, bytes: bytes.into() }, Acks::All)
+}
+
+/// Whether a batch is known not to come into the log.
+pub(super) fn is_refused(ticket: &Ticket) -> bool {
+    matches!(ticket, Ticket::Done(Err(_)))
 }
 
 /// Whether a batch came to be committed.

@@ -222,18 +222,25 @@ struct Serving {
 impl Serving {
     async fn run(mut self, inbox: &mut mpsc::Receiver<Command>) -> End {
         let mut effects = self.shard.loaded(self.clock.now_ms());
+        let mut was_time = false;
         loop {
-            self.carry_out(effects);
-            let deadline = self.shard.next_deadline().map(|at_ms| self.clock.instant(at_ms));
+            if !self.carry_out(effects) {
+                return self.reload(inbox).await;
+            }
+            let deadline = self.shard.next_deadline();
+            // Between any two commands: however many come, nobody who is silent stays for ever.
+            was_time = !was_time && deadline.is_some_and(|at_ms| at_ms <= self.clock.now_ms());
+            if was_time {
+                effects = self.on_time();
+                continue;
+            }
+            let deadline = deadline.map(|at_ms| self.clock.instant(at_ms));
             let appends = &mut self.appends;
             effects = tokio::select! {
                 biased;
                 committed = oldest(appends) => match (committed, appends.pop_front()) {
                     (true, Some((id, _))) => self.shard.committed(self.clock.now_ms(), id),
-                    _ => {
-                        self.end(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-                        return End::Reload;
-                    }
+                    _ => return self.reload(inbox).await,
                 },
                 command = inbox.recv() => match command {
                     Some(Command::Request(request, reply)) => self.handle(*request, reply),
@@ -250,12 +257,32 @@ impl Serving {
                         return End::Stop;
                     }
                 },
-                () = until(deadline) => {
-                    let topics = TopicsSeen(self.node.topics.load_full());
-                    self.shard.on_time(self.clock.now_ms(), &topics)
-                }
+                () = until(deadline) => self.on_time(),
             };
         }
+    }
+
+    fn on_time(&mut self) -> Effects {
+        let topics = TopicsSeen(self.node.topics.load_full());
+        self.shard.on_time(self.clock.now_ms(), &topics)
+    }
+
+    /// After an append that failed. Those behind it may still come into the log: they are waited for, so that whoever
+    /// replays it sees them.
+    async fn reload(mut self, inbox: &mut mpsc::Receiver<Command>) -> End {
+        let code = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+        self.end(code);
+        while !self.appends.is_empty() {
+            tokio::select! {
+                _ = oldest(&mut self.appends) => drop(self.appends.pop_front()),
+                command = inbox.recv() => {
+                    if !command.is_some_and(|command| refuse(command, code)) {
+                        return End::Stop;
+                    }
+                }
+            }
+        }
+        End::Reload
     }
 
     fn handle(&mut self, request: Request, reply: oneshot::Sender<Reply>) -> Effects {
@@ -273,9 +300,12 @@ impl Serving {
         Seen { groups: groups.collect(), offsets: offsets.collect() }
     }
 
-    fn carry_out(&mut self, effects: Effects) {
+    /// False when it is known at once that the records do not come into the log: nothing may be written behind that.
+    fn carry_out(&mut self, effects: Effects) -> bool {
+        let mut written = true;
         if let Some(append) = effects.append {
             let tickets = log::append(&self.partition, &append.records, self.clock.now_ms());
+            written = !tickets.last().is_some_and(log::is_refused);
             let settled = async move {
                 for ticket in tickets {
                     if !log::settled(ticket).await {
@@ -290,6 +320,7 @@ impl Serving {
         for event in effects.events {
             tell(&event);
         }
+        written
     }
 
     fn answer(&mut self, replies: Vec<(RequestId, Reply)>) {

@@ -20,6 +20,9 @@ pub(crate) enum JoinDeadline {
     },
 }
 
+/// How long a group at least waits for its static members before it looks again.
+const AWAIT_STATIC_MIN_MS: i32 = 1_000;
+
 impl ClassicGroup {
     /// Something changed: starts a rebalance, or ends the one that runs when it was what that waited for.
     pub(super) fn rebalance_or_complete(&mut self, turn: &mut Turn<'_>, why: String) {
@@ -88,8 +91,10 @@ impl ClassicGroup {
             turn.event(Event::MemberRemoved { group, member_id, cause: RemovalCause::NotRejoined });
         }
         if self.members().len() > 0 && !self.elect_joined_leader() {
-            // Only static members are left and none has rejoined: there is nobody to compute an assignment.
-            return self.set_join_deadline(turn, self.rebalance_timeout_ms(), JoinDeadline::Rebalance);
+            // Only static members are left and none has rejoined: there is nobody to compute an assignment. Their timeout
+            // is what they said it is, 0 perhaps; nothing changes that soon.
+            let timeout_ms = self.rebalance_timeout_ms().max(AWAIT_STATIC_MIN_MS);
+            return self.set_join_deadline(turn, timeout_ms, JoinDeadline::Rebalance);
         }
         self.next_generation(turn);
         let (group, members) = (self.id.clone(), self.members().len());

@@ -155,8 +155,8 @@ impl Shard {
     /// Does what is due. `topics` is how the cluster looks now.
     pub fn on_time(&mut self, now_ms: i64, topics: &dyn TopicsView) -> Effects {
         let mut call = self.call(now_ms);
-        let mut expiry_due = false;
-        while let Some(timer) = call.turn.timers.pop_due(now_ms) {
+        let later = call.turn.timers.later();
+        while let Some(timer) = call.turn.timers.pop_due(now_ms, later) {
             match timer {
                 Timer::Member { group, member_id } => {
                     call.classic_of_timer(&group, |group, turn| group.member_silent(turn, &member_id));
@@ -164,12 +164,8 @@ impl Shard {
                 Timer::Join { group } => call.classic_of_timer(&group, ClassicGroup::join_deadline_passed),
                 Timer::Sync { group } => call.classic_of_timer(&group, ClassicGroup::sync_deadline_passed),
                 Timer::Consumer { group } => call.consumer_deadline_passed(&group, topics),
-                // It sets itself again, perhaps for now: once a call.
-                Timer::Expiry => expiry_due = true,
+                Timer::Expiry => call.expire(),
             }
-        }
-        if expiry_due {
-            call.expire();
         }
         call.turn.finish()
     }
