@@ -205,7 +205,13 @@ impl Reply {
             Reply::Heartbeat(reply) => reply.error_code = code,
             Reply::LeaveGroup(reply) => *reply = LeaveGroupReply { error_code: code, members: Vec::new() },
             Reply::OffsetCommit(reply) => reply.fail(code),
-            Reply::OffsetFetch(reply) => (reply.error_code, reply.topics) = (code, Vec::new()),
+            Reply::OffsetFetch(reply) => {
+                reply.error_code = code;
+                // Version 1 has no place for an error but these.
+                for partition in reply.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                    *partition = FetchedPartition::error(partition.index, code);
+                }
+            }
             Reply::OffsetDelete(reply) => (reply.error_code, reply.topics) = (code, Vec::new()),
             Reply::DescribeGroups(reply) => reply.fail(code),
             Reply::ListGroups(reply) => (reply.error_code, reply.groups) = (code, Vec::new()),

@@ -1,5 +1,6 @@
 //! OffsetCommit, OffsetFetch, OffsetDelete.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use buslane_wire::ids::TopicId;
@@ -158,19 +159,13 @@ pub struct FetchTopic {
 }
 
 impl OffsetFetch {
-    /// Copies a request out of its frame: one for each group.
+    /// Copies a request out of its frame: one for each group. What stands there more than once is asked for once, so that
+    /// a small request has no huge answer.
     pub fn from_wire(message: &messages::OffsetFetchRequest<'_>, version: i16) -> Vec<OffsetFetch> {
         let require_stable = message.require_stable;
         if version < 8 {
             let topics = message.topics.as_ref().map(|topics| {
-                topics
-                    .iter()
-                    .map(|topic| FetchTopic {
-                        name: topic.name.into(),
-                        id: TopicId::ZERO,
-                        partitions: topic.partition_indexes.clone(),
-                    })
-                    .collect()
+                once(topics.iter().map(|topic| (topic.name, TopicId::ZERO, &topic.partition_indexes[..])))
             });
             let (group, member_id) = (message.group_id.into(), None);
             return vec![OffsetFetch { version, group, member_id, member_epoch: -1, topics, require_stable }];
@@ -181,18 +176,12 @@ impl OffsetFetch {
             member_id: group.member_id.map(Into::into),
             member_epoch: group.member_epoch,
             topics: group.topics.as_ref().map(|topics| {
-                topics
-                    .iter()
-                    .map(|topic| FetchTopic {
-                        name: topic.name.into(),
-                        id: topic.topic_id,
-                        partitions: topic.partition_indexes.clone(),
-                    })
-                    .collect()
+                once(topics.iter().map(|topic| (topic.name, topic.topic_id, &topic.partition_indexes[..])))
             }),
             require_stable,
         };
-        message.groups.iter().map(group).collect()
+        let mut seen = HashSet::new();
+        message.groups.iter().filter(|asked| seen.insert(asked.group_id)).map(group).collect()
     }
 
     pub(crate) fn refuse(&self, error_code: ErrorCode) -> OffsetFetchReply {
@@ -214,6 +203,22 @@ impl OffsetFetch {
         };
         OffsetFetchReply { group: self.group.clone(), error_code, topics }
     }
+}
+
+/// Topics and partitions, each once, in the order in which they came first.
+fn once<'a>(topics: impl Iterator<Item = (&'a str, TopicId, &'a [i32])>) -> Vec<FetchTopic> {
+    let mut places: HashMap<(&str, TopicId), usize> = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut asked: Vec<FetchTopic> = Vec::new();
+    for (name, id, partitions) in topics {
+        let place = *places.entry((name, id)).or_insert_with(|| {
+            asked.push(FetchTopic { name: name.into(), id, partitions: Vec::new() });
+            asked.len() - 1
+        });
+        let new = partitions.iter().filter(|index| seen.insert((place, **index)));
+        asked[place].partitions.extend(new);
+    }
+    asked
 }
 
 /// The offsets of one group.

@@ -46,6 +46,9 @@ pub struct Heartbeat {
     pub client_host: String,
 }
 
+/// Bytes of topic names, and 8 for each, that a member may leave with its group: it has to fit into a record.
+const SUBSCRIBED_MAX: usize = 1 << 20;
+
 impl Heartbeat {
     /// Refuses what no group can answer. To be called before the group is looked up.
     ///
@@ -90,6 +93,12 @@ impl Heartbeat {
             LEAVE_STATIC_EPOCH if self.instance_id.is_none() => return refuse("InstanceId can't be null."),
             epoch if epoch < LEAVE_STATIC_EPOCH => return refuse("MemberEpoch is invalid."),
             _ => {}
+        }
+        let named = self.subscribed_topic_names.iter().flatten().map(|name| name.len() + 8).sum::<usize>();
+        if named > SUBSCRIBED_MAX {
+            return refuse(
+                "SubscribedTopicNames must have less than 1 MiB in all; subscribe by a regular expression.",
+            );
         }
         if let Some(asked) = &self.server_assignor
             && !AssignorKind::parse(asked).is_some_and(|kind| config.assignors.contains(&kind))

@@ -10,6 +10,13 @@ use crate::api::{
 use crate::classic::ClassicGroup;
 use crate::consumer::TopicsView;
 
+/// Protocols that a member may offer. Clients offer one to three.
+const PROTOCOLS_MAX: usize = 100;
+
+/// Bytes that a member may leave with its group until it leaves, of all its protocols: it has to fit into a record, which
+/// Kafka limits to as much (`message.max.bytes`) for a whole group.
+const METADATA_MAX: usize = 1 << 20;
+
 impl Call<'_> {
     pub(super) fn join_group(&mut self, to: RequestId, request: JoinGroup, topics: &dyn TopicsView) {
         if let Err(error) = self.check_join(&request) {
@@ -46,6 +53,10 @@ impl Call<'_> {
             Err(ErrorCode::INVALID_GROUP_ID)
         } else if !sessions.contains(&request.session_timeout_ms) {
             Err(ErrorCode::INVALID_SESSION_TIMEOUT)
+        } else if request.protocols.len() > PROTOCOLS_MAX
+            || request.protocols.iter().map(|p| p.name.len() + p.metadata.len()).sum::<usize>() > METADATA_MAX
+        {
+            Err(ErrorCode::INVALID_REQUEST)
         } else if !request.member_id.is_empty() && self.knows_nobody(&request.group) {
             Err(ErrorCode::UNKNOWN_MEMBER_ID)
         } else {

@@ -56,7 +56,7 @@ impl Call<'_> {
         }
         if any {
             match self.check_commit(request, &reply, topics) {
-                Ok(()) => self.store_offsets(request, &mut reply),
+                Ok(()) => self.store_offsets(request, &mut reply, topics),
                 Err(error) => reply.fail(error),
             }
         }
@@ -90,11 +90,18 @@ impl Call<'_> {
         Ok(())
     }
 
-    fn store_offsets(&mut self, request: &OffsetCommit, reply: &mut OffsetCommitReply) {
+    fn store_offsets(
+        &mut self,
+        request: &OffsetCommit,
+        reply: &mut OffsetCommitReply,
+        topics: &dyn TopicsView,
+    ) {
         let now_ms = self.turn.now_ms;
         let expire_timestamp_ms =
             (request.retention_ms != -1).then(|| now_ms.saturating_add(request.retention_ms));
         for (topic, answered) in request.topics.iter().zip(&mut reply.topics) {
+            // Also of those that come by name: another topic of that name has other offsets.
+            let topic_id = topics.by_name(&answered.name).map_or(topic.id, |found| found.id);
             for (partition, (_, error)) in topic.partitions.iter().zip(&mut answered.partitions) {
                 if error.is_err() {
                     continue;
@@ -110,7 +117,7 @@ impl Call<'_> {
                     metadata,
                     commit_timestamp_ms: now_ms,
                     expire_timestamp_ms,
-                    topic_id: topic.id,
+                    topic_id,
                 };
                 let record = offset.to_record(&request.group, &answered.name, partition.index);
                 self.turn.record(record);
@@ -165,11 +172,12 @@ impl Call<'_> {
         topics: &dyn TopicsView,
     ) -> FetchedTopic {
         let known = if by_id { topics.name_of(asked.id) } else { Some(&*asked.name) };
+        let id = known.and_then(|name| topics.by_name(name)).map_or(asked.id, |found| found.id);
         let fetch = |index: i32| {
             let Some(name) = known else {
                 return FetchedPartition::error(index, ErrorCode::UNKNOWN_TOPIC_ID);
             };
-            match self.offsets.get(group, name, index).filter(|offset| !offset.is_of_another(asked.id)) {
+            match self.offsets.get(group, name, index).filter(|offset| !offset.is_of_another(id)) {
                 Some(offset) => fetched(index, offset),
                 None => FetchedPartition::error(index, ErrorCode::NONE),
             }
@@ -184,15 +192,16 @@ impl Call<'_> {
     fn fetch_all(&self, group: &str, by_id: bool, topics: &dyn TopicsView) -> Vec<FetchedTopic> {
         let mut found = Vec::new();
         for (name, partitions) in self.offsets.of_group(group).into_iter().flatten() {
-            let id = match (by_id, topics.by_name(name)) {
-                (false, _) => TopicId::ZERO,
-                (true, Some(topic)) => topic.id,
+            let id = match topics.by_name(name) {
+                Some(topic) => topic.id,
+                None if !by_id => TopicId::ZERO,
                 // There is no way to name it.
-                (true, None) => continue,
+                None => continue,
             };
             let of_this = partitions.iter().filter(|(_, offset)| !offset.is_of_another(id));
             let partitions: Vec<_> = of_this.map(|(index, offset)| fetched(*index, offset)).collect();
             if !partitions.is_empty() {
+                let id = if by_id { id } else { TopicId::ZERO };
                 found.push(FetchedTopic { name: name.clone(), id, partitions });
             }
         }

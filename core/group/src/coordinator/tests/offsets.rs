@@ -184,7 +184,46 @@ fn from_version_10_on_topics_come_by_id() {
     assert_eq!(ask_fetch(&mut w, ask(TopicId([7; 16]))).topics[0].partitions[0].offset, -1);
     let all = ask_fetch(&mut w, OffsetFetch { version: 10, topics: None, ..fetch("g", "", 0) });
     assert!(all.topics.is_empty());
-    assert_eq!(w.offset("g", "t", 0), 5, "by name there is no telling");
+    assert_eq!(w.offset("g", "t", 0), -1, "by name it is the new one that is meant, too");
+}
+
+#[test]
+fn what_was_committed_by_name_is_not_a_later_topics_of_that_name() {
+    let mut w = World::new();
+    assert_eq!(w.ask_commit(commit("g", -1, "", "t", 5)), NONE);
+    assert_eq!(w.offset("g", "t", 0), 5);
+    w.topics.set("t", TopicId([7; 16]), 3);
+    assert_eq!(w.offset("g", "t", 0), -1);
+    let all = ask_fetch(&mut w, OffsetFetch { topics: None, ..fetch("g", "", 0) });
+    assert!(all.topics.is_empty());
+    assert_eq!(w.ask_commit(commit("g", -1, "", "t", 1)), NONE);
+    assert_eq!(w.offset("g", "t", 0), 1);
+}
+
+#[test]
+fn what_is_asked_for_again_is_told_once() {
+    use buslane_wire::messages::OffsetFetchRequest;
+    use buslane_wire::messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+    let topic = |name, partitions: &[i32]| OffsetFetchRequestTopics {
+        name,
+        topic_id: TopicId::ZERO,
+        partition_indexes: partitions.to_vec(),
+    };
+    let group = |topics| OffsetFetchRequestGroup { group_id: "g", member_id: None, member_epoch: -1, topics };
+    let message = OffsetFetchRequest {
+        group_id: "",
+        topics: None,
+        groups: vec![
+            group(Some(vec![topic("t", &[1, 0, 1]), topic("u", &[1]), topic("t", &[0, 2])])),
+            group(None),
+        ],
+        require_stable: false,
+    };
+    let asked = OffsetFetch::from_wire(&message, 9);
+    assert_eq!(asked.len(), 1);
+    let told: Vec<_> =
+        asked[0].topics.iter().flatten().map(|t| (t.name.to_string(), t.partitions.clone())).collect();
+    assert_eq!(told, [("t".to_owned(), vec![1, 0, 2]), ("u".to_owned(), vec![1])]);
 }
 
 #[test]
