@@ -127,6 +127,20 @@ def test_the_topic_of_groups_is_internal_and_closed_to_clients(broker, prepared,
     refused = wire.produce(connection, {(offsets, 0): wire.Batch().encode()})[offsets, 0]
     assert refused.name == "INVALID_TOPIC_EXCEPTION"
     assert error_name(wire.create_topic(connection, offsets)[0]) == "TOPIC_ALREADY_EXISTS"
+    error, low_watermark = wire.delete_records(connection, offsets, 0, 0)
+    assert (error_name(error), low_watermark) == ("INVALID_TOPIC_EXCEPTION", -1)
+
+
+@pytest.mark.buslane_only(reason="Kafka adds them, and its groups lose their offsets")
+def test_the_topic_of_groups_keeps_its_number_of_partitions(prepared, connection):
+    before = len(wire.metadata(connection, [protocol.OFFSETS_TOPIC])[protocol.OFFSETS_TOPIC].partitions)
+    body = wire.Writer().i32(1).string(protocol.OFFSETS_TOPIC).i32(before + 1).i32(-1).i32(10_000).i8(0)
+    reader = connection.request(37, 1, bytes(body.data))
+    reader.i32()
+    [(name, error, message)] = reader.array(lambda: (reader.string(), reader.i16(), reader.string()))
+    assert (name, error_name(error)) == (protocol.OFFSETS_TOPIC, "INVALID_REQUEST")
+    assert "counted on" in message
+    assert len(wire.metadata(connection, [protocol.OFFSETS_TOPIC])[protocol.OFFSETS_TOPIC].partitions) == before
 
 
 # ---- joining ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ use buslane_meta::{PartitionImage, SegmentImage, SegmentStatus};
 use crate::node::Node;
 use crate::partitions::Partition;
 use crate::topic_config::TopicConfig;
+use crate::topics::is_internal;
 
 /// Where a partition's log should start, when it should start later than it does.
 ///
@@ -80,7 +81,8 @@ fn due(node: &Node) -> Vec<(Arc<Partition>, i64)> {
     let (image, topics) = (node.consensus.image(), node.topics.load_full());
     let now_ms = node.context.clock.wall_ms();
     let mut due = Vec::new();
-    for topic in topics.iter() {
+    // What the brokers keep for themselves goes by other rules than age and size, whatever the server's settings are.
+    for topic in topics.iter().filter(|topic| !is_internal(&topic.name)) {
         for partition in &topic.partitions {
             let Some(p) = image.partition(partition.id) else { continue };
             let written_ms = |segment: &SegmentImage| partition.written_ms(segment);

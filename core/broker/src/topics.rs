@@ -275,6 +275,11 @@ pub async fn add_partitions(
         let message = format!("there is no topic '{name}'");
         return Err(Refused::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
     };
+    if is_internal(name) {
+        // Which partition a group is in goes by their number.
+        let message = format!("the partitions of '{name}' are counted on, and stay as many as they are");
+        return Err(Refused::new(ErrorCode::INVALID_REQUEST, message));
+    }
     let have = topic.partitions.len() as i32;
     if count <= have || count > PARTITIONS_MAX {
         let message = format!(

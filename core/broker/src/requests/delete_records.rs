@@ -14,6 +14,7 @@ use buslane_wire::messages::delete_records::{
 use super::{Answer, RequestContext, Unanswerable, decode, errors};
 use crate::node::Node;
 use crate::partitions::Partition;
+use crate::topics;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: DeleteRecordsRequest<'_> = decode(body, context.version)?;
@@ -23,6 +24,11 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
     // One proposal for all of them.
     let (mut places, mut starts) = (Vec::new(), Vec::new());
     for (place, (topic, asked)) in asked.enumerate() {
+        if topics::is_internal(topic) {
+            // As Kafka: what lies below would be offsets of groups.
+            low_watermarks.push(Err(ErrorCode::INVALID_TOPIC_EXCEPTION));
+            continue;
+        }
         let partition = table.named(topic).and_then(|t| t.partition(asked.partition_index));
         let start = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|p| new_start(p, asked));
         if let (Ok((offset, true)), Some(partition)) = (start, partition) {
