@@ -9,7 +9,7 @@
 //! Source: the LZ4 frame format description, 1.6.3. Checksums are xxHash-32; KIP-57 made Kafka's the standard ones.
 
 use lz4_flex::block::{
-    CompressTable, DecompressError as BlockError, compress_into_with_table, decompress_into_with_dict,
+    CompressTable, DecompressError as BlockError, compress_into_with_table, decompress_into,
     get_maximum_output_size,
 };
 use twox_hash::XxHash32;
@@ -30,9 +30,6 @@ const DICTIONARY: u8 = 1 << 0;
 
 /// The top bit of a block's length: its bytes are not compressed.
 const AS_IT_IS: u32 = 1 << 31;
-
-/// How far back a block that depends on its predecessors can reach.
-const WINDOW: usize = 64 << 10;
 
 /// A block expands at most so many times: each further byte of a match length stands for 255.
 const EXPANSION_MAX: usize = 255;
@@ -56,10 +53,13 @@ pub(super) fn decompress(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Resul
     loop {
         let cut = malformed("a block is cut off");
         let word = take(&mut rest).map(u32::from_le_bytes).ok_or(malformed("the end mark is missing"))?;
-        if word == 0 {
-            break;
-        }
         let len = (word & !AS_IT_IS) as usize;
+        match (word, len) {
+            (0, _) => break,
+            // For Java clients that is the end.
+            (_, 0) => return Err(malformed("an empty block stands before the end mark")),
+            _ => {}
+        }
         if len > frame.block_len_max {
             return Err(malformed("a block is longer than the frame allows"));
         }
@@ -83,9 +83,7 @@ pub(super) fn decompress(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Resul
         let room = frame.block_len_max.min(len.saturating_mul(EXPANSION_MAX)).min(left);
         make_room(out, room, limit);
         out.resize(start + room, 0);
-        let (before, dest) = out.split_at_mut(start);
-        let window = if frame.independent { &[] } else { &before[start.saturating_sub(WINDOW)..] };
-        let written = match decompress_into_with_dict(block, dest, window) {
+        let written = match decompress_into(block, &mut out[start..]) {
             Ok(written) => written,
             Err(BlockError::OutputTooSmall { .. }) if room == left => return Err(too_large),
             Err(BlockError::OutputTooSmall { .. }) => {
@@ -113,7 +111,6 @@ pub(super) fn decompress(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Resul
 }
 
 struct FrameHeader {
-    independent: bool,
     block_checksums: bool,
     content_checksum: bool,
     content_size: Option<u64>,
@@ -135,6 +132,10 @@ impl FrameHeader {
         if flags & DICTIONARY != 0 {
             return Err(malformed("the frame needs a dictionary"));
         }
+        if flags & INDEPENDENT == 0 {
+            // What Java clients would not read is not let in (KIP-57); librdkafka and they write no such frames.
+            return Err(malformed("its blocks depend on each other"));
+        }
         let block_len_max = match sizes >> 4 {
             code @ 4..=7 => 1 << (2 * code + 8),
             _ => return Err(malformed("the frame header has an unknown block size")),
@@ -149,7 +150,6 @@ impl FrameHeader {
             return Err(malformed("the frame header's checksum does not match"));
         }
         Ok(FrameHeader {
-            independent: flags & INDEPENDENT != 0,
             block_checksums: flags & BLOCK_CHECKSUM != 0,
             content_checksum: flags & CONTENT_CHECKSUM != 0,
             content_size,

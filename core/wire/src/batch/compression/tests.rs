@@ -215,29 +215,37 @@ fn lz4_frame(bytes: &[u8], info: lz4_flex::frame::FrameInfo) -> Vec<u8> {
 fn every_form_of_lz4_frame_is_read() {
     use lz4_flex::frame::{BlockMode, BlockSize, FrameInfo};
     let bytes = [text(300_000), noise(70_000), text(9)].concat();
-    for mode in [BlockMode::Independent, BlockMode::Linked] {
-        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
-            for sums in [false, true] {
-                for stated in [None, Some(bytes.len() as u64)] {
-                    let info = FrameInfo::new()
-                        .block_mode(mode)
-                        .block_size(size)
-                        .block_checksums(sums)
-                        .content_checksum(sums)
-                        .content_size(stated);
-                    let frame = lz4_frame(&bytes, info);
-                    let out = unpack(Compression::Lz4, &frame, bytes.len());
-                    assert!(
-                        out.as_ref() == Ok(&bytes),
-                        "{mode:?} {size:?} {sums} {stated:?}: {:?}",
-                        out.err()
-                    );
-                    let refused = unpack(Compression::Lz4, &frame, bytes.len() - 1);
-                    assert!(matches!(refused, Err(DecompressError::TooLarge { .. })), "{mode:?} {size:?}");
-                }
+    for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+        for sums in [false, true] {
+            for stated in [None, Some(bytes.len() as u64)] {
+                let info = FrameInfo::new()
+                    .block_size(size)
+                    .block_checksums(sums)
+                    .content_checksum(sums)
+                    .content_size(stated);
+                let frame = lz4_frame(&bytes, info.clone());
+                let out = unpack(Compression::Lz4, &frame, bytes.len());
+                assert!(out.as_ref() == Ok(&bytes), "{size:?} {sums} {stated:?}: {:?}", out.err());
+                let refused = unpack(Compression::Lz4, &frame, bytes.len() - 1);
+                assert!(matches!(refused, Err(DecompressError::TooLarge { .. })), "{size:?}");
+                let linked = lz4_frame(&bytes, info.block_mode(BlockMode::Linked));
+                let reason = "its blocks depend on each other";
+                let refused = Err(DecompressError::Malformed { codec: Compression::Lz4, reason });
+                assert_eq!(unpack(Compression::Lz4, &linked, bytes.len()), refused);
             }
         }
     }
+}
+
+#[test]
+fn an_empty_lz4_block_is_no_end_mark() {
+    let frame = lz4_frame(&text(100), lz4_flex::frame::FrameInfo::new());
+    let end = frame.len() - 4;
+    let mut early = frame.clone();
+    early.splice(end..end, [0, 0, 0, 0x80]);
+    let reason = "an empty block stands before the end mark";
+    let refused = Err(DecompressError::Malformed { codec: Compression::Lz4, reason });
+    assert_eq!(unpack(Compression::Lz4, &early, 1 << 20), refused);
 }
 
 #[test]
