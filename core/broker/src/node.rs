@@ -19,6 +19,7 @@ use buslane_partition::Phase;
 use buslane_wire::ErrorCode;
 use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -180,6 +181,7 @@ impl Node {
             runtime: runtime.clone(),
             owners: OwnerPool::new().context("cannot start the owners' threads")?,
             waiting: Waiting::default(),
+            losses: Counter::default(),
             segment_idle_ms: settings.segment_idle.as_millis() as i64,
             producer_expiry_ms: settings.producer_expiry.as_millis() as i64,
         });

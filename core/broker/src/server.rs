@@ -14,6 +14,7 @@ use crate::http::{Gathered, HttpServer};
 use crate::metrics::{NetMetrics, ScrubMetrics};
 use crate::net::Server;
 use crate::node::{Node, NodeSettings};
+use crate::partitions::PartitionMetrics;
 use crate::requests;
 use crate::scrub::ScrubSettings;
 
@@ -43,6 +44,7 @@ pub async fn run(
     let mut registry = crate::metrics::registry();
     let metrics = NetMetrics::register(&mut registry);
     let scrub_metrics = ScrubMetrics::register(&mut registry);
+    let partition_metrics = PartitionMetrics::register(&mut registry);
     // The ports first: a second server on the same ones fails before it touches the data. Nothing is accepted before
     // the listener runs, and what is asked then is answered by the node.
     let handler = Arc::new(NodeHandler::default());
@@ -68,6 +70,7 @@ pub async fn run(
         .await
         .with_context(|| format!("cannot start with the data in {}", config.server.data.display()))?;
     handler.serve(node.clone());
+    partition_metrics.of(node.clone());
     started(&Started { kafka, http, cluster_id: node.cluster_id.clone(), node_id: node.id.0 });
     let ended = async {
         tokio::select! {

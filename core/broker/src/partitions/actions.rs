@@ -6,7 +6,7 @@ use std::time::Duration;
 use buslane_log::{CreateError, RecoverError, Segment, SegmentSpec};
 use buslane_meta::{Command, Event, OpenSegment as MetaOpen, ProposeError};
 use buslane_partition::{
-    Action, Millis, ProducerHistory, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy,
+    Action, Loss, Millis, ProducerHistory, ProducerTable, Proposal, ProposalOutcome, Report, SealedCopy,
     StoreFault, load_producers,
 };
 use buslane_wire::batch::BatchHeader;
@@ -215,6 +215,10 @@ impl Partition {
 
     async fn propose(self: &Arc<Self>, proposal: &Proposal, epoch: LeaderEpoch) -> ProposalOutcome {
         let command = self.command(proposal, epoch);
+        let loss = match proposal {
+            Proposal::Seal { loss, .. } => loss.filter(|loss| !self.has_recorded(loss)),
+            Proposal::Open(_) => None,
+        };
         let result = self.context.consensus.propose(vec![command]).await;
         let view = || {
             let image = self.context.consensus.image();
@@ -223,13 +227,8 @@ impl Partition {
         match result {
             Ok(results) => match results.into_iter().next() {
                 Some(Ok(event)) => {
-                    if let Proposal::Seal { loss: Some(loss), .. } = proposal {
-                        tracing::error!(
-                            partition = ?self,
-                            leader_epoch = loss.epoch.0,
-                            end_offset = loss.end_offset,
-                            "records may be lost: what was acknowledged from this offset on in this epoch is gone, if anything was"
-                        );
+                    if let Some(loss) = loss {
+                        self.tell_loss(&loss);
                     }
                     if let Event::Dropped(dropped) = event {
                         self.context.remove_dropped(self.id, dropped);
@@ -252,9 +251,33 @@ impl Partition {
                 }
                 // Not at once again: whatever took the answer may take the next one.
                 tokio::time::sleep(RESTART_PAUSE).await;
+                // It may have happened all the same.
+                if let Some(loss) = loss.filter(|loss| self.has_recorded(loss)) {
+                    self.tell_loss(&loss);
+                }
                 view().map_or_else(|| ProposalOutcome::Refused(super::gone(epoch)), ProposalOutcome::Unknown)
             }
         }
+    }
+
+    fn has_recorded(&self, loss: &Loss) -> bool {
+        let image = self.context.consensus.image();
+        let recorded = |l: &buslane_meta::Loss| l.epoch == loss.epoch && l.end_offset == loss.end_offset;
+        image.partition(self.id).is_some_and(|p| p.losses.iter().any(recorded))
+    }
+
+    /// Tells and counts a loss that was just recorded.
+    fn tell_loss(&self, loss: &Loss) {
+        self.context.losses.inc();
+        tracing::error!(
+            partition = ?self,
+            leader_epoch = loss.epoch.0,
+            end_offset = loss.end_offset,
+            "records may be lost: what was acknowledged in this leader epoch from end_offset on is gone, if anything was. \
+             Produce it again where its source still has it. Consumers that were beyond end_offset reset as their \
+             auto.offset.reset says. A topic with buslane.durability=synced survives a power cut; a file that is gone is \
+             named above"
+        );
     }
 
     fn command(&self, proposal: &Proposal, epoch: LeaderEpoch) -> Command {

@@ -1,6 +1,7 @@
 //! The partitions of this node, and the table by which requests find them.
 
 mod actions;
+mod metrics;
 mod owner_pool;
 mod partition;
 mod read;
@@ -13,7 +14,9 @@ use buslane_log::Store;
 use buslane_meta::{Consensus, DroppedSegment, PartitionImage};
 use buslane_partition::{ChainView, OpenView};
 use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentRef, TopicId, TopicPartition};
+use prometheus_client::metrics::counter::Counter;
 
+pub use metrics::PartitionMetrics;
 pub use owner_pool::OwnerPool;
 pub use partition::{AppendRefused, Batch, NotReadable, Offsets, Partition, Ticket};
 pub use read::{ReadRefused, Sought};
@@ -41,6 +44,8 @@ pub struct Context {
     pub owners: OwnerPool,
     /// What waits at its partitions.
     pub waiting: Waiting,
+    /// Losses recorded since the start.
+    pub losses: Counter,
     /// A segment that nothing was written to for this long is sealed.
     pub segment_idle_ms: i64,
     /// `producer.id.expiration.ms`.

@@ -520,6 +520,11 @@ impl Partition {
         self.fence();
     }
 
+    /// Why it is offline, when it is.
+    pub fn offline(&self) -> Option<Arc<str>> {
+        self.inner.lock().offline.clone()
+    }
+
     /// The reference of one of its segments.
     pub fn segment_ref(&self, segment: SegmentId) -> SegmentRef {
         SegmentRef { partition: self.id, segment }
