@@ -1,7 +1,7 @@
 //! Building a batch of records.
 
 use super::compression::Compressor;
-use super::header::{CONTROL_BIT, TRANSACTIONAL_BIT};
+use super::header::{CONTROL_BIT, DELETE_HORIZON_BIT, TRANSACTIONAL_BIT};
 use super::varint::{put_varint, put_varlong, varint_len, varlong_len};
 use super::{BatchHeader, Compression, HEADER_LEN, RecordHeader, crc_of};
 use crate::ids::LeaderEpoch;
@@ -135,6 +135,8 @@ pub struct BatchBuilder {
     records: Vec<u8>,
     count: i32,
     last_offset_delta: i32,
+    /// Where the deltas of timestamps count from, when that is not the first record's.
+    counts_from: Option<i64>,
     base_timestamp: i64,
     max_timestamp: i64,
     compressor: Compressor,
@@ -150,13 +152,23 @@ impl BatchBuilder {
         self.add_at(offset_delta, record).map(|()| offset_delta)
     }
 
+    /// The base timestamp, in milliseconds, of the batch whose records follow; without this it is the first record's.
+    ///
+    /// # Panics
+    /// When there is a record.
+    pub fn count_from(&mut self, base_timestamp: i64) {
+        assert!(self.is_empty(), "{} records count from another timestamp", self.count);
+        self.counts_from = Some(base_timestamp);
+    }
+
     /// Adds a record at an offset delta above the last one's: gaps are for compaction, producers' batches have none.
     pub fn add_at(&mut self, offset_delta: i32, record: &NewRecord<'_>) -> Result<(), BuildError> {
         let expected_min = if self.is_empty() { 0 } else { i64::from(self.last_offset_delta) + 1 };
         if i64::from(offset_delta) < expected_min {
             return Err(BuildError::OffsetDelta { offset_delta, expected_min });
         }
-        let base_timestamp = if self.is_empty() { record.timestamp } else { self.base_timestamp };
+        let base_timestamp =
+            if self.is_empty() { self.counts_from.unwrap_or(record.timestamp) } else { self.base_timestamp };
         let NewRecord { timestamp, key, value, headers } = *record;
         let timestamp_delta = timestamp
             .checked_sub(base_timestamp)
@@ -235,6 +247,7 @@ impl BatchBuilder {
         self.records.clear();
         self.count = 0;
         self.last_offset_delta = 0;
+        self.counts_from = None;
     }
 
     /// Appends the batch to `out` and starts over. After an error `out` is as it was and the records are still there.
@@ -273,6 +286,46 @@ impl BatchBuilder {
         }
         self.clear();
         Ok(built.expect("checked above"))
+    }
+
+    /// Appends what compaction left of a batch to `out` and starts over: the records added, each at its old offset delta,
+    /// under the header of the `original`. Base and last offset, leader epoch, producer, codec and the other attributes
+    /// stay; the base timestamp is that of [`BatchBuilder::count_from`], and with `delete_horizon` it is one (KIP-534).
+    /// The maximum timestamp is that of the records, or the time of the append that they share. After an error `out` is as
+    /// it was and the records are still there.
+    ///
+    /// # Panics
+    /// When a record's offset delta is above the original's last one.
+    pub fn rebuild(
+        &mut self,
+        original: &BatchHeader,
+        delete_horizon: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<BatchHeader, BuildError> {
+        if self.is_empty() {
+            return Err(BuildError::Empty);
+        }
+        let (last, of) = (self.last_offset_delta, original.last_offset_delta);
+        assert!(last <= of, "a record at offset delta {last} in a batch that ends at {of}");
+        assert!(!delete_horizon || self.counts_from.is_some(), "a delete horizon is given");
+        // An unknown codec cannot have been read.
+        let codec = original.compression().unwrap_or_default();
+        let horizon_bit = if delete_horizon { DELETE_HORIZON_BIT } else { 0 };
+        let header = BatchHeader {
+            attributes: (original.attributes & !DELETE_HORIZON_BIT) | horizon_bit,
+            ..*original
+        };
+        let start = out.len();
+        self.last_offset_delta = of;
+        let built = self.write(header, codec, None, out);
+        self.last_offset_delta = last;
+        let Some(header) = built else {
+            let bytes = out.len() - start;
+            out.truncate(start);
+            return Err(BuildError::TooLarge { bytes, max: HEADER_LEN + RECORDS_LEN_MAX });
+        };
+        self.clear();
+        Ok(header)
     }
 
     /// Appends the batch to `out` and starts over. `header` gives base offset, leader epoch, producer fields and the

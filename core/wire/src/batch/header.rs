@@ -30,7 +30,7 @@ const CODEC_BITS: i16 = 0b111;
 pub(super) const APPEND_TIME_BIT: i16 = 1 << 3;
 pub(super) const TRANSACTIONAL_BIT: i16 = 1 << 4;
 pub(super) const CONTROL_BIT: i16 = 1 << 5;
-const DELETE_HORIZON_BIT: i16 = 1 << 6;
+pub(super) const DELETE_HORIZON_BIT: i16 = 1 << 6;
 const KNOWN_BITS: i16 = CODEC_BITS | APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTROL_BIT | DELETE_HORIZON_BIT;
 
 /// How the records of a batch are compressed.
@@ -294,6 +294,26 @@ impl BatchHeader {
     /// deltas count from it all the same.
     pub fn has_delete_horizon(&self) -> bool {
         self.attributes & DELETE_HORIZON_BIT != 0
+    }
+
+    /// The time in milliseconds from which on compaction drops this batch's tombstones, once it is set (KIP-534).
+    pub fn delete_horizon(&self) -> Option<i64> {
+        self.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
+    /// The header alone, as compaction leaves it of a batch whose records are all gone, so that its last offset and its
+    /// producer's last sequence are not forgotten. As Kafka writes it: no codec, no base timestamp, no delete horizon; the
+    /// maximum timestamp stays.
+    pub fn emptied(&self) -> BatchHeader {
+        let mut header = BatchHeader {
+            batch_length: (HEADER_LEN - LENGTH_PREFIX) as i32,
+            attributes: self.attributes & !(CODEC_BITS | DELETE_HORIZON_BIT),
+            base_timestamp: -1,
+            record_count: 0,
+            ..*self
+        };
+        header.crc = crc_of(&header.encode());
+        header
     }
 
     /// Carries a producer id.

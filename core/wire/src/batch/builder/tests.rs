@@ -202,3 +202,60 @@ fn an_empty_batch_keeps_what_compaction_must_keep() {
     assert_eq!(header, BatchHeader { crc: header.crc, ..kept });
     assert_eq!(read(&out), Ok(vec![]));
 }
+
+proptest! {
+    #[test]
+    fn what_compaction_leaves_of_a_batch_keeps_its_offsets_and_its_producer(
+        records in prop::collection::vec((any_record(), any::<bool>()), 1..20),
+        codec in prop::sample::select(Compression::ALL.to_vec()),
+        horizon in prop::option::of(0..10_000_000_000_000i64),
+    ) {
+        let mut builder = BatchBuilder::default();
+        let numbered: Vec<(Owned, bool)> = (0..).zip(records)
+            .map(|(offset_delta, (record, kept))| (Owned { offset_delta, ..record }, kept))
+            .collect();
+        for (record, _) in &numbered {
+            add(&mut builder, record).unwrap();
+        }
+        let options = BatchOptions {
+            base_offset: 70,
+            leader_epoch: Some(LeaderEpoch(4)),
+            compression: codec,
+            producer: Some(BatchProducer { id: 3, epoch: 2, base_sequence: 1 }),
+            ..BatchOptions::default()
+        };
+        let original = builder.build(&options, &mut Vec::new()).unwrap();
+        let kept: Vec<Owned> = numbered.into_iter().filter(|(_, kept)| *kept).map(|(record, _)| record).collect();
+        let base_timestamp = horizon.unwrap_or(original.base_timestamp);
+        builder.count_from(base_timestamp);
+        for record in &kept {
+            add(&mut builder, record).unwrap();
+        }
+        let mut out = Vec::new();
+        let Ok(header) = builder.rebuild(&original, horizon.is_some(), &mut out) else {
+            prop_assert!(kept.is_empty());
+            return Ok(());
+        };
+        prop_assert_eq!(verify_crc(&out), Ok(()));
+        prop_assert_eq!(BatchHeader::parse(&out), Ok(header));
+        prop_assert_eq!(header.delete_horizon(), horizon);
+        prop_assert_eq!(&read(&out).unwrap(), &kept);
+        let expected = BatchHeader {
+            base_timestamp,
+            max_timestamp: kept.iter().map(|r| r.timestamp).max().unwrap(),
+            record_count: kept.len() as i32,
+            attributes: original.attributes | if horizon.is_some() { DELETE_HORIZON_BIT } else { 0 },
+            batch_length: header.batch_length,
+            crc: header.crc,
+            ..original
+        };
+        prop_assert_eq!(header, expected);
+        // Once more: a horizon that was set goes when it is not given again.
+        builder.count_from(original.base_timestamp);
+        for record in &kept {
+            add(&mut builder, record).unwrap();
+        }
+        let again = builder.rebuild(&header, false, &mut out).unwrap();
+        prop_assert_eq!((again.delete_horizon(), again.base_timestamp), (None, original.base_timestamp));
+    }
+}

@@ -157,3 +157,35 @@ fn the_crc_is_castagnoli() {
     let bytes = [&[0; CRC_FROM][..], b"123456789"].concat();
     assert_eq!(crc_of(&bytes), 0xe306_9283);
 }
+
+#[test]
+fn an_emptied_batch_keeps_its_offsets_and_its_producer_and_nothing_of_its_records() {
+    let original = BatchHeader {
+        base_offset: 7,
+        batch_length: 500,
+        partition_leader_epoch: 3,
+        attributes: 4 | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT,
+        last_offset_delta: 9,
+        base_timestamp: 5,
+        max_timestamp: 6,
+        producer_id: 1,
+        producer_epoch: 2,
+        base_sequence: i32::MAX,
+        record_count: 10,
+        ..BatchHeader::default()
+    };
+    assert_eq!(original.delete_horizon(), Some(5));
+    let emptied = original.emptied();
+    let expected = BatchHeader {
+        batch_length: 49,
+        attributes: TRANSACTIONAL_BIT,
+        base_timestamp: -1,
+        record_count: 0,
+        crc: emptied.crc,
+        ..original
+    };
+    assert_eq!((emptied, emptied.delete_horizon()), (expected, None));
+    let bytes = emptied.encode();
+    assert_eq!((verify_crc(&bytes), BatchHeader::parse(&bytes)), (Ok(()), Ok(emptied)));
+    assert_eq!((emptied.last_offset(), emptied.last_sequence()), (16, original.last_sequence()));
+}
