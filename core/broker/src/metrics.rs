@@ -93,7 +93,11 @@ impl NetMetrics {
             m.cold_chunks.clone(),
         );
         registry.register("requests", "Requests handled, by kind and version", m.requests.clone());
-        registry.register("request_errors", "Requests that ended in an error", m.errors.clone());
+        registry.register(
+            "request_errors",
+            "Errors in responses by kind of request: of each partition, group or resource told",
+            m.errors.clone(),
+        );
         registry.register(
             "request_handle_seconds",
             "From a whole request to its response, waiting (long polls, acknowledgements) included",
@@ -248,17 +252,17 @@ impl ListenerMetrics {
         RequestTag(known)
     }
 
-    /// A request is handled, its response about to be written.
-    pub fn handled(&self, tag: RequestTag, took: Duration, error: ErrorCode) {
+    /// A request is handled, its response about to be written. Each error in it counts, as in Kafka's ErrorsPerSec.
+    pub fn handled(&self, tag: RequestTag, took: Duration, errors: &[(ErrorCode, u64)]) {
         let api = tag.0.and_then(|key| self.apis[usize::from(key)].as_ref());
         let name = api.map_or("unknown", |api| api.name);
-        if error.is_err() {
+        for (error, count) in errors {
             let labels = vec![
                 ("listener", self.name.clone()),
                 ("api", name.to_owned()),
                 ("error", error.name().unwrap_or("unknown").to_owned()),
             ];
-            self.all.errors.get_or_create(&labels).inc();
+            self.all.errors.get_or_create(&labels).inc_by(*count);
         }
         if let Some(api) = api {
             let seconds = api.seconds.get_or_init(|| {

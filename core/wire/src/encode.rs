@@ -127,6 +127,8 @@ pub struct Encoder {
     version: i16,
     flexible: bool,
     field: &'static str,
+    /// See [`Encoder::take_errors`].
+    errors: Vec<(ErrorCode, u64)>,
 }
 
 impl Encoder {
@@ -140,6 +142,7 @@ impl Encoder {
         self.buffer.clear();
         self.pieces.clear();
         self.piece_bytes = 0;
+        self.errors.clear();
     }
 
     /// Sets the version of what is written next.
@@ -183,6 +186,21 @@ impl Encoder {
     pub fn take(&mut self) -> (Vec<u8>, Vec<Piece>) {
         self.piece_bytes = 0;
         (std::mem::take(&mut self.buffer), std::mem::take(&mut self.pieces))
+    }
+
+    /// How often each error code was written since the last call or [`Encoder::clear`], those that say "none" left out: of
+    /// a message with a code for each partition, all of them.
+    pub fn take_errors(&mut self) -> Vec<(ErrorCode, u64)> {
+        std::mem::take(&mut self.errors)
+    }
+
+    /// A message has few different codes, however many entries.
+    #[cold]
+    fn count_error(&mut self, code: ErrorCode) {
+        match self.errors.iter_mut().find(|(counted, _)| *counted == code) {
+            Some((_, count)) => *count += 1,
+            None => self.errors.push((code, 1)),
+        }
     }
 
     /// Everything written, in wire order; empty stretches are left out.
@@ -434,6 +452,9 @@ impl Encode for TopicId {
 impl Encode for ErrorCode {
     #[inline]
     fn encode(&self, e: &mut Encoder) -> Result<(), EncodeError> {
+        if self.is_err() {
+            e.count_error(*self);
+        }
         self.0.encode(e)
     }
 }

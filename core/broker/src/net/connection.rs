@@ -204,20 +204,20 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             };
             let now = Instant::now();
             self.last_active = now;
-            let error = match &outcome {
-                Outcome::Respond(response) | Outcome::RespondAndClose(response) => response.error,
-                Outcome::Silent | Outcome::Close => buslane_wire::ErrorCode::NONE,
+            let errors = match &outcome {
+                Outcome::Respond(response) => &response.errors[..],
+                Outcome::Silent | Outcome::Close => &[],
             };
-            self.metrics.handled(tag, now - started, error);
-            let closes = matches!(outcome, Outcome::RespondAndClose(_) | Outcome::Close);
-            if let Outcome::Respond(response) | Outcome::RespondAndClose(response) = outcome {
-                self.writer.push(response);
-            }
-            if closes {
-                // Requests behind it are not answered.
-                self.in_flight.clear();
-                self.ending = None;
-                self.end(Closed::ByHandler);
+            self.metrics.handled(tag, now - started, errors);
+            match outcome {
+                Outcome::Respond(response) => self.writer.push(response),
+                Outcome::Silent => {}
+                Outcome::Close => {
+                    // Requests behind it are not answered.
+                    self.in_flight.clear();
+                    self.ending = None;
+                    self.end(Closed::ByHandler);
+                }
             }
         }
     }

@@ -29,8 +29,6 @@ pub enum Outcome {
     Respond(Response),
     /// No response (acks=0).
     Silent,
-    /// This response, after which the connection is closed.
-    RespondAndClose(Response),
     /// The connection is closed once all earlier responses are written: bytes that are no request.
     Close,
 }

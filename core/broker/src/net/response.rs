@@ -46,7 +46,7 @@ pub struct Response {
     pub(super) pieces: Vec<Piece>,
     pub(super) len: u64,
     pub(super) reserved: Option<Charge>,
-    pub(super) error: ErrorCode,
+    pub(super) errors: Vec<(ErrorCode, u64)>,
 }
 
 impl Response {
@@ -68,15 +68,16 @@ impl Response {
         };
         let size = size.expect("a response begins with its size");
         assert_eq!(i64::from(size) + 4, len as i64, "the announced and the real size of a response");
-        Response { pieces, len, reserved: None, error: ErrorCode::NONE }
+        Response { pieces, len, reserved: None, errors: Vec::new() }
     }
 
-    /// Takes the one response frame out of an encoder and leaves it empty. `resolve` says where the bytes of an
+    /// Takes the one response frame and its error codes out of an encoder and leaves it empty. `resolve` says where the bytes of an
     /// external piece, given by token and length, are.
     ///
     /// # Panics
     /// When `resolve` answers with another length, and like [`Response::from_pieces`].
     pub fn from_encoder(encoder: &mut Encoder, mut resolve: impl FnMut(u64, u32) -> Piece) -> Response {
+        let errors = encoder.take_errors();
         let (buffer, beside) = encoder.take();
         let buffer = Bytes::from(buffer);
         let mut pieces = Vec::with_capacity(2 * beside.len() + 1);
@@ -94,18 +95,12 @@ impl Response {
             });
         }
         pieces.push(Piece::Bytes(buffer.slice(start..)));
-        Response::from_pieces(pieces)
+        Response { errors, ..Response::from_pieces(pieces) }
     }
 
     /// Hands over what was reserved for this response's bytes, so that they are not charged twice.
     pub fn reserved(mut self, charge: Charge) -> Response {
         self.reserved = Some(charge);
-        self
-    }
-
-    /// The error to count it under: the top-level one, or the first of those inside.
-    pub fn error(mut self, error: ErrorCode) -> Response {
-        self.error = error;
         self
     }
 

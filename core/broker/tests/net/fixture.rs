@@ -39,8 +39,6 @@ pub enum Ask {
     Silent,
     /// No answer, connection closed.
     Close,
-    /// An answer, connection closed.
-    LastWords,
     /// A panic.
     Panic,
 }
@@ -58,7 +56,6 @@ impl Ask {
             Ask::File(position, len) => (b'f', [&position.to_be_bytes()[..], &len.to_be_bytes()].concat()),
             Ask::Silent => (b's', vec![]),
             Ask::Close => (b'c', vec![]),
-            Ask::LastWords => (b'x', vec![]),
             Ask::Panic => (b'p', vec![]),
         };
         body.push(letter);
@@ -162,7 +159,6 @@ impl RequestHandler for Obedient {
                 ]))
             }
             b's' => Outcome::Silent,
-            b'x' => Outcome::RespondAndClose(answer(b"bye")),
             b'p' => panic!("asked to"),
             _ => Outcome::Close,
         }

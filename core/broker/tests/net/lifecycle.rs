@@ -89,19 +89,14 @@ async fn a_panic_costs_one_connection() {
 #[tokio::test]
 async fn a_handler_can_close_after_all_that_came_before() {
     let server = start(settings(), Obedient::default());
-    for (last, words) in [(Ask::Close, None), (Ask::LastWords, Some(b"bye".to_vec()))] {
-        let mut client = server.connect().await;
-        client.ask(1, &Ask::Wait(1)).await;
-        client.ask(2, &last).await;
-        client.ask(3, &Ask::Echo(vec![])).await;
-        server.handler.open(1);
-        assert_eq!(soon(client.answer()).await.unwrap(), (1, vec![]));
-        if let Some(words) = words {
-            assert_eq!(soon(client.answer()).await.unwrap(), (2, words));
-        }
-        assert_eq!(soon(client.until_closed()).await, b"");
-    }
-    soon(server.until_metric(&closed("handler"), 2.0)).await;
+    let mut client = server.connect().await;
+    client.ask(1, &Ask::Wait(1)).await;
+    client.ask(2, &Ask::Close).await;
+    client.ask(3, &Ask::Echo(vec![])).await;
+    server.handler.open(1);
+    assert_eq!(soon(client.answer()).await.unwrap(), (1, vec![]));
+    assert_eq!(soon(client.until_closed()).await, b"");
+    soon(server.until_metric(&closed("handler"), 1.0)).await;
     soon(server.stop()).await;
 }
 

@@ -147,3 +147,22 @@ fn a_tagged_field_longer_than_127_bytes_has_a_longer_size() {
     let bytes = bytes_of(&message, 16).unwrap();
     assert_eq!(decode::<FetchResponse<'_>>(&bytes, 16), Ok(message));
 }
+
+#[test]
+fn the_errors_of_a_message_are_counted_wherever_they_stand() {
+    let (gone, failed) = (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::KAFKA_STORAGE_ERROR);
+    let with = |index, error_code| PartitionData { error_code, ..partition(index, None) };
+    let codes = [gone, ErrorCode::NONE, failed, gone];
+    let mut message = response((0..).zip(codes).map(|(index, code)| with(index, code)).collect());
+    let mut e = Encoder::new();
+    encode(&message, 11, &mut e).unwrap();
+    assert_eq!(e.take_errors(), [(gone, 2), (failed, 1)]);
+    assert_eq!(e.take_errors(), []);
+    // The one of the whole response too, in versions that have it.
+    message.error_code = failed;
+    message.responses.clear();
+    encode(&message, 11, &mut e).unwrap();
+    assert_eq!(e.take_errors(), [(failed, 1)]);
+    encode(&response(vec![]), 11, &mut e).unwrap();
+    assert_eq!(e.take_errors(), []);
+}
