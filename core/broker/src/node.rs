@@ -17,7 +17,7 @@ use buslane_log::{
 use buslane_meta::{Command, Consensus, Event, Image, NodeImage, RaftConsensus, Refused};
 use buslane_partition::Phase;
 use buslane_wire::ErrorCode;
-use buslane_wire::ids::{NodeId, SegmentRef, TopicId, TopicPartition};
+use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentRef, TopicId, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
@@ -340,14 +340,16 @@ impl Node {
         outcome.expect("one outcome for one command").map_err(|refused| error_code(&refused))
     }
 
-    /// Moves the log starts of partitions, and removes what lies below them; an outcome for each.
+    /// Moves the log starts of partitions, and removes what lies below them; an outcome for each. With each offset the
+    /// epoch in which it was found.
     pub async fn advance_log_starts(
         self: &Arc<Self>,
-        starts: &[(TopicPartition, i64)],
+        starts: &[(TopicPartition, i64, LeaderEpoch)],
     ) -> Vec<Result<(), ErrorCode>> {
-        let command = |(partition, offset): &(_, _)| Command::AdvanceLogStart {
+        let command = |(partition, offset, epoch): &(_, _, _)| Command::AdvanceLogStart {
             partition: *partition,
             offset: *offset,
+            epoch: *epoch,
         };
         match self.propose_all(starts.iter().map(command).collect()).await {
             Ok(outcomes) => outcomes.into_iter().map(|o| o.map(drop).map_err(|r| error_code(&r))).collect(),

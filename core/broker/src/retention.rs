@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buslane_meta::{PartitionImage, SegmentImage, SegmentStatus};
+use buslane_wire::ids::LeaderEpoch;
 
 use crate::node::Node;
 use crate::partitions::Partition;
@@ -65,9 +66,10 @@ async fn pass(node: &Arc<Node>) {
         }
     };
     for batch in due.chunks(BATCH) {
-        let starts: Vec<_> = batch.iter().map(|(partition, offset)| (partition.id, *offset)).collect();
+        let starts: Vec<_> =
+            batch.iter().map(|(partition, offset, epoch)| (partition.id, *offset, *epoch)).collect();
         let outcomes = node.advance_log_starts(&starts).await;
-        for ((partition, offset), outcome) in batch.iter().zip(outcomes) {
+        for ((partition, offset, _), outcome) in batch.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => tracing::info!(?partition, log_start_offset = offset, "old segments are dropped"),
                 Err(error) => tracing::warn!(?partition, %error, "old segments could not be dropped"),
@@ -76,8 +78,8 @@ async fn pass(node: &Arc<Node>) {
     }
 }
 
-/// The partitions whose log should start later, and where.
-fn due(node: &Node) -> Vec<(Arc<Partition>, i64)> {
+/// The partitions whose log should start later, where, and as of which epoch.
+fn due(node: &Node) -> Vec<(Arc<Partition>, i64, LeaderEpoch)> {
     let (image, topics) = (node.consensus.image(), node.topics.load_full());
     let now_ms = node.context.clock.wall_ms();
     let mut due = Vec::new();
@@ -87,7 +89,7 @@ fn due(node: &Node) -> Vec<(Arc<Partition>, i64)> {
             let Some(p) = image.partition(partition.id) else { continue };
             let written_ms = |segment: &SegmentImage| partition.written_ms(segment);
             let start = new_log_start(p, partition.open_bytes(), &topic.config, now_ms, written_ms);
-            due.extend(start.map(|offset| (partition.clone(), offset)));
+            due.extend(start.map(|offset| (partition.clone(), offset, p.epoch)));
         }
     }
     due

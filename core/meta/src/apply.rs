@@ -123,8 +123,8 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
             };
             change_partition(image, *partition, |p| chain::seal(p, *epoch, &seal, next.as_ref()))
         }
-        Command::AdvanceLogStart { partition, offset } => {
-            change_partition(image, *partition, |p| chain::advance_log_start(p, *offset))
+        Command::AdvanceLogStart { partition, offset, epoch } => {
+            change_partition(image, *partition, |p| chain::advance_log_start(p, *offset, *epoch))
         }
         Command::AllocateProducerIds { count } => {
             let first = image.next_producer_id;

@@ -184,6 +184,10 @@ pub enum Command {
         /// At or below the sealed end; inside the open segment at or below what its owner, who proposes, has committed.
         #[n(1)]
         offset: i64,
+        /// The epoch that the proposer believes in: of it inside the open segment, where the next owner may have committed
+        /// something else.
+        #[cbor(n(2), with = "crate::encoding::ids::epoch")]
+        epoch: LeaderEpoch,
     },
     /// A block of producer ids (KIP-730).
     ///

@@ -56,6 +56,11 @@ fn level(_: &Command) -> u16 {
     1
 }
 
+/// The highest level that something in the image needs: an older build that knows it reads the image, too.
+fn image_level(_: &Image) -> u16 {
+    1
+}
+
 /// One log entry's commands.
 pub fn encode_entry(commands: &[Command]) -> Vec<u8> {
     let mut e = Encoder::new(vec![FORMAT]);
@@ -87,7 +92,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Vec<Command>, EncodingError> {
 pub fn encode_image(image: &Image) -> Vec<u8> {
     let mut e = Encoder::new(vec![FORMAT]);
     let written = (|| {
-        e.array(2)?.u16(LEVEL)?.encode(StoredImageRef::of(image))?;
+        e.array(2)?.u16(image_level(image))?.encode(StoredImageRef::of(image))?;
         Ok::<(), minicbor::encode::Error<std::convert::Infallible>>(())
     })();
     written.expect("a Vec takes every byte");
@@ -110,6 +115,24 @@ fn body(bytes: &[u8]) -> Result<Decoder<'_>, EncodingError> {
         Some((&found, _)) => Err(EncodingError::Malformed(format!("format {found}"))),
         None => Err(EncodingError::Malformed("no bytes".to_owned())),
     }
+}
+
+/// One thing under the level that introduced this form of it.
+pub(crate) fn encode_leveled<T: minicbor::Encode<()>>(level: u16, thing: &T, out: &mut Vec<u8>) {
+    let mut e = Encoder::new(out);
+    let written = (|| {
+        e.array(2)?.u16(level)?.encode(thing)?;
+        Ok::<(), minicbor::encode::Error<std::convert::Infallible>>(())
+    })();
+    written.expect("a Vec takes every byte");
+}
+
+/// Reads what [`encode_leveled`] wrote.
+pub(crate) fn decode_leveled<'b, T: minicbor::Decode<'b, ()>>(
+    d: &mut Decoder<'b>,
+) -> Result<T, EncodingError> {
+    leveled(d)?;
+    Ok(d.decode()?)
 }
 
 /// The level before an item, refused when it is a later one.

@@ -67,7 +67,11 @@ pub(crate) fn seal_with(
 }
 
 pub(crate) fn advance(offset: i64) -> Command {
-    Command::AdvanceLogStart { partition: P0, offset }
+    advance_in(0, offset)
+}
+
+pub(crate) fn advance_in(epoch: i32, offset: i64) -> Command {
+    Command::AdvanceLogStart { partition: P0, offset, epoch: LeaderEpoch(epoch) }
 }
 
 /// One of each command, with every optional part in use.
@@ -89,7 +93,7 @@ pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
         ("Assign", assign(3, 2)),
         ("Open", open(4, 4 << 32 | 1, 500)),
         ("Seal", seal_with(4, 3 << 32 | 2, 500, Some(loss), Some(open_segment(4 << 32 | 1, 500)))),
-        ("AdvanceLogStart", advance(400)),
+        ("AdvanceLogStart", advance_in(3, 400)),
         ("AllocateProducerIds", Command::AllocateProducerIds { count: 1_000 }),
         ("SetClusterId", Command::SetClusterId { cluster_id: "AAAAbbbbCCCCdddd".to_owned() }),
         (

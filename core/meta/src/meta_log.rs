@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use buslane_log::fs::{Fs, FsFile, OpenMode, read_exact_at};
 
+use crate::encoding::{EncodingError, decode_leveled, encode_leveled};
+
 use self::frame::{
     FRAME_HEAD, HEAD, PAYLOAD_MAX, file_head, frame_at, frame_follows, frame_head, version_of,
 };
@@ -70,7 +72,7 @@ pub enum MetaLogError {
     },
     /// Written by a later version of this program; nothing is wrong with it.
     #[error(
-        "{file} was written by a later version (format {found}, this one knows {VERSION}); start that version"
+        "{file} was written by a later version (format {found}, which this one does not know); start that version"
     )]
     Newer {
         /// The file.
@@ -261,7 +263,7 @@ impl MetaLog {
 fn encode(records: &[Record]) -> Vec<u8> {
     let mut payload = Vec::new();
     for record in records {
-        minicbor::encode(record, &mut payload).expect("a Vec takes every byte");
+        encode_leveled(record.level(), record, &mut payload);
     }
     payload
 }
@@ -312,7 +314,12 @@ fn read_log(path: &Path, folder: &Path, bytes: &[u8], replay: &mut Replay) -> Re
     while let Some((payload, end)) = frame_at(bytes, at) {
         let mut decoder = minicbor::Decoder::new(payload);
         while decoder.position() < payload.len() {
-            let record = decoder.decode().map_err(|e| corrupt(at, e.to_string()))?;
+            let record = decode_leveled(&mut decoder).map_err(|e| match e {
+                EncodingError::Newer { found } => {
+                    MetaLogError::Newer { file: path.to_owned(), found: u32::from(found) }
+                }
+                EncodingError::Malformed(reason) => corrupt(at, reason),
+            })?;
             take(record, replay).map_err(|reason| corrupt(at, reason))?;
         }
         at = end;

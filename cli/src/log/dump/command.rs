@@ -124,8 +124,8 @@ fn name(command: &Command, names: &Names) -> (&'static str, Vec<(&'static str, V
             ];
             ("seal", of(*partition, fields))
         }
-        Command::AdvanceLogStart { partition, offset } => {
-            ("advance_log_start", of(*partition, vec![("offset", json!(offset))]))
+        Command::AdvanceLogStart { partition, offset, epoch } => {
+            ("advance_log_start", of(*partition, vec![("offset", json!(offset)), ("epoch", json!(epoch.0))]))
         }
         Command::AllocateProducerIds { count } => ("allocate_producer_ids", vec![("count", json!(count))]),
         Command::SetClusterId { cluster_id } => ("set_cluster_id", vec![("cluster_id", json!(cluster_id))]),

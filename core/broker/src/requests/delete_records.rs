@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
+use buslane_wire::ids::LeaderEpoch;
 use buslane_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
     DeleteRecordsTopicResult,
@@ -31,9 +32,9 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
         }
         let partition = table.named(topic).and_then(|t| t.partition(asked.partition_index));
         let start = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|p| new_start(p, asked));
-        if let (Ok((offset, true)), Some(partition)) = (start, partition) {
+        if let (Ok((offset, Some(epoch))), Some(partition)) = (start, partition) {
             places.push(place);
-            starts.push((partition.id, offset));
+            starts.push((partition.id, offset, epoch));
         }
         low_watermarks.push(start.map(|(offset, _)| offset));
     }
@@ -56,12 +57,16 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
     context.answer(&DeleteRecordsResponse { throttle_time_ms: 0, topics: topics.collect() })
 }
 
-/// The log start to be, and whether that moves it.
-fn new_start(partition: &Partition, asked: &DeleteRecordsPartition) -> Result<(i64, bool), ErrorCode> {
+/// The log start to be, and where that moves it, as of which epoch.
+fn new_start(
+    partition: &Partition,
+    asked: &DeleteRecordsPartition,
+) -> Result<(i64, Option<LeaderEpoch>), ErrorCode> {
     let offsets = partition.offsets().map_err(|e| errors::of_not_readable(&e))?;
     let offset = if asked.offset == -1 { offsets.high_watermark } else { asked.offset };
     if offset < 0 || offset > offsets.high_watermark {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
-    Ok((offset.max(offsets.log_start_offset), offset > offsets.log_start_offset))
+    let moves = offset > offsets.log_start_offset;
+    Ok((offset.max(offsets.log_start_offset), moves.then_some(offsets.leader_epoch)))
 }

@@ -150,7 +150,8 @@ async fn a_dropped_segment_is_no_damage_and_takes_its_damage_along() {
     flip(&log, positions(&log)[2] + 20, 1);
     until("the damage is found", || metrics.damaged_segments.get() == 1).await;
     let end_offset = running.sealed()[0].end_offset;
-    running.node.advance_log_starts(&[(running.partition.id, end_offset)]).await.remove(0).unwrap();
+    let epoch = running.partition.offsets().unwrap().leader_epoch;
+    running.node.advance_log_starts(&[(running.partition.id, end_offset, epoch)]).await.remove(0).unwrap();
     until("its file is gone", || !log.exists()).await;
     until("its damage is gone", || metrics.damaged_segments.get() == 0).await;
     // One that is gone without the chain's knowing is damage.

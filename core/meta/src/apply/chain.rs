@@ -114,11 +114,22 @@ pub(super) fn seal(
     Ok(if dropped.is_empty() { Event::Done } else { Event::Dropped(dropped) })
 }
 
-pub(super) fn advance_log_start(partition: &mut PartitionImage, offset: i64) -> Result<Event, Refused> {
+pub(super) fn advance_log_start(
+    partition: &mut PartitionImage,
+    offset: i64,
+    epoch: LeaderEpoch,
+) -> Result<Event, Refused> {
     let end = partition.sealed_end_offset;
-    if offset > end && partition.open_segment().is_none() {
-        // Inside the open segment its owner, who proposes, knows how far it is committed.
-        return Err(Refused::BeyondEnd { got: offset, end });
+    if offset > end {
+        // Inside the open segment its owner, who proposes, knows how far it is committed; one before it knew otherwise.
+        let open = partition.open_segment().ok_or(Refused::BeyondEnd { got: offset, end })?;
+        let end = open.base_offset.saturating_add(i64::from(u32::MAX));
+        if offset > end {
+            return Err(Refused::BeyondEnd { got: offset, end });
+        }
+        if epoch != partition.epoch {
+            return Err(Refused::Epoch { got: epoch, current: partition.epoch });
+        }
     }
     if offset <= partition.log_start_offset {
         return Ok(Event::Dropped(Vec::new()));

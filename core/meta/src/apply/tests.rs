@@ -112,6 +112,7 @@ fn every_refusal_names_what_was_expected_and_what_is_there() {
             open_two(Command::AdvanceLogStart {
                 partition: TopicPartition { topic: TOPIC, partition: -1 },
                 offset: 1,
+                epoch: LeaderEpoch(0),
             }),
             Unknown,
         ),
@@ -154,6 +155,9 @@ fn every_refusal_names_what_was_expected_and_what_is_there() {
         ),
         (open_two(with_next(OpenSegmentAt(150, &no_store).into())), NoStore),
         (all_sealed(advance(151)), BeyondEnd { got: 151, end: 150 }),
+        // A deposed owner's, and one that no segment could ever reach.
+        (open_two(advance_in(-1, 101)), epoch(-1, 0)),
+        (open_two(advance(i64::MAX)), BeyondEnd { got: i64::MAX, end: 100 + i64::from(u32::MAX) }),
         ((full, Command::AllocateProducerIds { count: 11 }), BeyondEnd { got: 11, end: 10 }),
         (named(cluster("two")), IdTaken),
         (open_two(cluster("")), IdTaken),
@@ -357,7 +361,7 @@ fn a_loss_is_kept_until_the_log_start_has_passed_it() {
     assert_eq!(p0(&image).losses.len(), 1);
     let (image, _) = run(&image, &advance(150));
     assert_eq!(p0(&image).losses.len(), 1);
-    let (image, _) = run(&image, &advance(151));
+    let (image, _) = run(&image, &advance_in(1, 151));
     assert_eq!(p0(&image).losses, []);
 }
 

@@ -100,6 +100,13 @@ pub enum Record {
     Purged(#[n(0)] LogPosition),
 }
 
+impl Record {
+    /// The level that introduced this form of it (see [`crate::encoding`]); commands have their own.
+    pub(super) fn level(&self) -> u16 {
+        1
+    }
+}
+
 /// Bytes that the log and the memory share.
 mod shared_bytes {
     use std::sync::Arc;

@@ -10,9 +10,13 @@ use super::frame::{HEAD, file_head, frame_at, frame_head, version_of};
 use super::record::{LogPosition, Voters};
 use super::sync_site::{MetaSyncSite, Syncs};
 use super::{MetaLogError, read_all};
+use crate::encoding::{EncodingError, decode_leveled, encode_leveled};
 
 const MAGIC: &[u8; 8] = b"BUSLSNAP";
 const VERSION: u32 = 1;
+
+/// The level that introduced what [`Snapshot`] has around the image, which has its own.
+const SNAPSHOT_LEVEL: u16 = 1;
 
 /// A snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -54,7 +58,8 @@ impl SnapshotFile {
     /// at a time. Returns the file's bytes.
     pub fn write(&self, snapshot: &Snapshot) -> Result<u64, MetaLogError> {
         let new = self.folder.join("snapshot.new");
-        let payload = minicbor::to_vec(snapshot).expect("a Vec takes every byte");
+        let mut payload = Vec::with_capacity(snapshot.image.len() + 100);
+        encode_leveled(SNAPSHOT_LEVEL, snapshot, &mut payload);
         let head = file_head(MAGIC, VERSION);
         let frame = frame_head(HEAD as u64, &payload);
         let write = || -> io::Result<()> {
@@ -85,7 +90,12 @@ impl SnapshotFile {
             Some((payload, end)) if end == bytes.len() => payload,
             _ => return Err(damaged(HEAD, "the checksum does not match".to_owned())),
         };
-        let snapshot = minicbor::decode(payload).map_err(|e| damaged(HEAD, e.to_string()))?;
+        let snapshot = decode_leveled(&mut minicbor::Decoder::new(payload)).map_err(|e| match e {
+            EncodingError::Newer { found } => {
+                MetaLogError::Newer { file: path.clone(), found: u32::from(found) }
+            }
+            EncodingError::Malformed(reason) => damaged(HEAD, reason),
+        })?;
         Ok(Some((snapshot, bytes.len() as u64)))
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use buslane_log::disk::Disk;
 use buslane_log::faulty::FaultyFs;
+use buslane_wire::ids::NodeId;
 
 use super::record::Member;
 use super::*;
@@ -249,7 +250,7 @@ fn files_of_a_later_version_are_named_as_such() {
     fs::remove_file(folder.file("snapshot")).unwrap();
     fs::write(folder.file("log"), file_head(b"BUSLMETA", 7)).unwrap();
     let error = folder.try_open().unwrap_err();
-    assert!(error.to_string().contains("later version (format 7, this one knows 1)"), "{error}");
+    assert!(error.to_string().contains("later version (format 7, which this one does not know)"), "{error}");
     drop(log);
 }
 
@@ -289,4 +290,58 @@ fn after_a_failed_write_or_sync_the_log_takes_nothing_more() {
         let (_, replay) = folder.open();
         assert_eq!(indexes(&replay)[0], 1);
     }
+}
+
+/// Each record of the log and a snapshot, as they stand in the files that people have.
+#[test]
+fn what_level_1_wrote_around_commands_is_read_as_ever() {
+    let at = LogPosition { term: 3, leader: NodeId(1), index: 7 };
+    let voters = Voters {
+        groups: vec![vec![NodeId(1), NodeId(2)]],
+        members: vec![Member { node: NodeId(1), address: "10.0.0.1:9093".to_owned() }],
+    };
+    let entry = |payload| Record::Entry(LogEntry { at, payload });
+    let records = [
+        ("Blank", entry(Payload::Blank)),
+        ("Commands", entry(Payload::Commands([1u8, 2, 3][..].into()))),
+        ("Membership", entry(Payload::Membership(voters.clone()))),
+        ("Vote", Record::Vote(Vote { term: 4, node: NodeId(2), committed: true })),
+        ("Truncate", Record::Truncate(9)),
+        ("Purged", Record::Purged(at)),
+    ];
+    let snapshot = Snapshot { last: Some(at), voters_at: None, voters, image: vec![9, 8, 7] };
+    let mut written = String::new();
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    for (name, record) in &records {
+        let bytes = encode(std::slice::from_ref(record));
+        let back: Record = decode_leveled(&mut minicbor::Decoder::new(&bytes)).unwrap();
+        assert_eq!(back, *record);
+        written += &format!("{name} {}\n", hex(&bytes));
+    }
+    let folder = Folder::new();
+    let (log, _) = folder.open();
+    log.snapshots().write(&snapshot).unwrap();
+    let file = fs::read(folder.file("snapshot")).unwrap();
+    written += &format!("snapshot {}\n", hex(&file));
+    assert_eq!(log.snapshots().read().unwrap().unwrap().0, snapshot);
+    let golden: String = include_str!("../../tests/golden/files-level-1.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(written, golden);
+}
+
+#[test]
+fn a_record_of_a_later_level_is_not_called_damage() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let mut bytes = fs::read(folder.file("log")).unwrap();
+    let mut payload = Vec::new();
+    crate::encoding::encode_leveled(2, &Record::Truncate(0), &mut payload);
+    bytes.extend(frame_head(bytes.len() as u64, &payload));
+    bytes.extend(&payload);
+    fs::write(folder.file("log"), bytes).unwrap();
+    let error = folder.try_open().unwrap_err();
+    assert!(matches!(error, MetaLogError::Newer { found: 2, .. }), "{error}");
 }
