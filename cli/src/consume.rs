@@ -143,7 +143,7 @@ pub fn run(args: ConsumeArgs) -> Outcome {
         }
     }
     out.flush()?;
-    Ok(())
+    reading.finish()
 }
 
 fn find_starts(
@@ -189,6 +189,20 @@ impl<'a> Reading<'a> {
 
     fn done(&self) -> bool {
         self.args.count == Some(self.printed) || (self.args.exit_at_end && self.ends.is_empty())
+    }
+
+    /// Whether it was enough. Without a count or an end to reach, an interrupt is how the command ends.
+    fn finish(&self) -> Outcome {
+        let bounded = self.args.count.is_some() || self.args.exit_at_end;
+        if !bounded || self.done() {
+            return Ok(());
+        }
+        let printed = self.printed;
+        let message = match self.args.count {
+            Some(count) => format!("interrupted after {printed} of {count} records"),
+            None => format!("interrupted after {printed} records, before the end"),
+        };
+        Err(Failure::new(Status::Interrupted, message))
     }
 
     /// Whether this record is to be printed; counts it if so.

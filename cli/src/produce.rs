@@ -5,7 +5,7 @@
 
 mod input;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -241,7 +241,7 @@ pub fn run(args: ProduceArgs) -> Outcome {
     let producer = BaseProducer::from_config_and_context(&args.client.finish(config), deliveries.clone())
         .map_err(|error| Failure::usage(error.to_string()))?;
     connection::cluster(producer.client(), &deliveries.listener, &args.client)?;
-    Session { args: &args, producer, deliveries, out: output::stdout(), stored: 0, failed: 0 }
+    Session { args: &args, producer, deliveries, out: Some(output::stdout()), stored: 0, failed: 0 }
         .run(input, &interrupt)
 }
 
@@ -249,7 +249,8 @@ struct Session<'a> {
     args: &'a ProduceArgs,
     producer: BaseProducer<Deliveries>,
     deliveries: Deliveries,
-    out: Stdout,
+    /// None once whoever read it has gone (`| head`): the records go on being stored.
+    out: Option<Stdout>,
     stored: u64,
     failed: u64,
 }
@@ -341,17 +342,11 @@ impl Session<'_> {
         self.deliveries.push(Delivery { line, topic, partition: None, offset: None, error: Some(reason) });
     }
 
-    /// Prints the fates that have become known.
-    fn report(&mut self) -> std::io::Result<()> {
+    /// Counts the fates that have become known, and prints them as long as somebody reads.
+    fn report(&mut self) -> io::Result<()> {
         let deliveries = self.deliveries.take();
-        if deliveries.is_empty() {
-            return Ok(());
-        }
-        for delivery in deliveries {
-            let (line, topic) = (delivery.line, &delivery.topic);
-            let number =
-                |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-            let partition = number(delivery.partition.map(i64::from));
+        for delivery in &deliveries {
+            let (line, topic, partition) = (delivery.line, &delivery.topic, or_dash(delivery.partition));
             match &delivery.error {
                 None => self.stored += 1,
                 Some(error) => {
@@ -359,13 +354,34 @@ impl Session<'_> {
                     eprintln!("buslane: line {line}: topic {topic}, partition {partition}: {error}");
                 }
             }
-            if self.args.json {
-                output::json_line(&mut self.out, &delivery)?;
-            } else if self.args.verbose && delivery.error.is_none() {
-                let offset = number(delivery.offset);
-                writeln!(self.out, "line {line}: topic {topic}, partition {partition}, offset {offset}")?;
-            }
         }
-        self.out.flush()
+        let Some(out) = &mut self.out else { return Ok(()) };
+        match print(out, self.args, &deliveries) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.out = None;
+                Ok(())
+            }
+            printed => printed,
+        }
     }
+}
+
+fn print(out: &mut Stdout, args: &ProduceArgs, deliveries: &[Delivery]) -> io::Result<()> {
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    for delivery in deliveries {
+        if args.json {
+            output::json_line(out, delivery)?;
+        } else if args.verbose && delivery.error.is_none() {
+            let (line, topic) = (delivery.line, &delivery.topic);
+            let (partition, offset) = (or_dash(delivery.partition), or_dash(delivery.offset));
+            writeln!(out, "line {line}: topic {topic}, partition {partition}, offset {offset}")?;
+        }
+    }
+    out.flush()
+}
+
+fn or_dash(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }

@@ -1,6 +1,6 @@
 //! The client verbs against a running broker.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -215,6 +215,63 @@ fn a_reader_that_goes_away_ends_consume_quietly() {
     drop(lines);
     let output = consumer.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_produce() {
+    let broker = Broker::start();
+    let b = broker.bootstrap();
+    buslane(&["topic", "create", "head", "--partitions", "1", "-b", b]).expect(0);
+    for form in ["--verbose", "--json"] {
+        let mut producer = crate::fixture::command(&["produce", "head", form, "-b", b])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = producer.stdin.take().unwrap();
+        input.write_all(b"0\n").unwrap();
+        let mut lines = BufReader::new(producer.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        drop(lines);
+        // Many reports find the pipe closed.
+        for number in 1..5_000 {
+            writeln!(input, "{number}").unwrap();
+        }
+        drop(input);
+        let output = producer.wait_with_output().unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+            (Some(0), ""),
+            "{form}"
+        );
+    }
+    let stored = buslane(&["consume", "head", "-e", "-b", b]).expect(0).stdout;
+    let all: Vec<String> = (0..5_000).chain(0..5_000).map(|number| number.to_string()).collect();
+    assert_eq!(stored.lines().collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn consume_that_is_interrupted_before_it_has_its_records_says_so() {
+    let broker = Broker::start();
+    let b = broker.bootstrap();
+    buslane(&["topic", "create", "few", "--partitions", "1", "-b", b]).expect(0);
+    buslane_with(&["produce", "few", "-b", b], b"one\ntwo\n").expect(0);
+    let mut consumer = crate::fixture::command(&["consume", "few", "-n", "3", "-b", b])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(consumer.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "one");
+    assert_eq!(lines.next().unwrap().unwrap(), "two");
+    signal(&consumer, "INT");
+    let output = consumer.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        (output.status.code(), stderr.trim_end()),
+        (Some(130), "buslane: interrupted after 2 of 3 records")
+    );
 }
 
 #[test]
