@@ -24,7 +24,9 @@ from harness.wire import Batch
 
 ROWS = document.table(document.SERVER)
 HOUR_MS = 3_600_000
-BY_SERVER = 4  # STATIC_BROKER_CONFIG, the source in DescribeConfigs
+# Sources in DescribeConfigs.
+BY_TOPIC, BY_SERVER, BY_DEFAULT = 1, 4, 5  # DYNAMIC_TOPIC_CONFIG, STATIC_BROKER_CONFIG, DEFAULT_CONFIG
+DESCRIBE_CONFIGS, TOPIC, BROKER = 32, 2, 4
 
 
 @pytest.fixture
@@ -176,6 +178,52 @@ def test_a_client_is_told_the_settings_that_kafka_has_too(serve):
     }
     assert {name: (told[name].value, told[name].source) for name in expected} == {n: (str(v), BY_SERVER) for n, v in expected.items()}
     assert told["default.replication.factor"].value == "1" and told["default.replication.factor"].source != BY_SERVER
+
+
+def described(connection, kind: int, name: str) -> dict[str, tuple[str, str, list[tuple[str, str]]]]:
+    """DescribeConfigs v1: value, who set it, and the values behind it with theirs, strongest first."""
+    who = {BY_TOPIC: "topic", BY_SERVER: "set", BY_DEFAULT: "default"}
+    body = wire.Writer().i32(1).i8(kind).string(name).i32(-1).i8(1)
+    reader = connection.request(DESCRIBE_CONFIGS, 1, bytes(body.data))
+    reader.i32(), reader.i32()
+    assert (reader.i16(), reader.string(), reader.i8(), reader.string()) == (0, None, kind, name)
+
+    def synonym() -> tuple[str, str]:
+        reader.string()
+        return reader.string(), who[reader.i8()]
+
+    def entry():
+        name, value, _read_only, source, _sensitive = reader.string(), reader.string(), reader.i8(), reader.i8(), reader.i8()
+        return name, (value, who[source], reader.array(synonym))
+
+    return dict(reader.array(entry))
+
+
+def test_a_client_is_told_who_set_what(serve):
+    """Where a value comes from and the values behind it agree, of the broker's own settings and of the topics' defaults."""
+    broker = serve({"server.node_id": 6, "topics.partitions": 3, "topics.segment_age": "6h"})
+    with broker.connect() as connection:
+        told = described(connection, BROKER, "6")
+        broker.create_topic("t", 1)
+        topic = described(connection, TOPIC, "t")
+    assert told["node.id"] == ("6", "set", [("6", "set")])
+    for name, value, default in [("num.partitions", "3", "4"), ("log.roll.ms", str(6 * HOUR_MS), str(168 * HOUR_MS))]:
+        assert told[name] == (value, "set", [(value, "set"), (default, "default")])
+    for name, default in [("log.retention.ms", str(168 * HOUR_MS)), ("log.segment.bytes", str(1 << 30)), ("max.connections", "16384")]:
+        assert told[name] == (default, "default", [(default, "default")])
+    # All others too: the first of the values behind a value is the value.
+    assert {name: first for name, (value, source, [first, *_]) in told.items() if first != (value, source)} == {}
+    assert told["advertised.listeners"][:2] == (f"PLAINTEXT://{broker.bootstrap}", "default")
+
+    assert topic["segment.ms"] == (str(6 * HOUR_MS), "set", [(str(6 * HOUR_MS), "set"), (str(168 * HOUR_MS), "default")])
+    assert topic["retention.ms"] == (str(168 * HOUR_MS), "default", [(str(168 * HOUR_MS), "default")])
+
+    # A number that was drawn is told as it is.
+    drawn = serve({})
+    with drawn.connect() as connection:
+        told = described(connection, BROKER, "")
+    (node,) = AdminClient({"bootstrap.servers": drawn.bootstrap}).list_topics(timeout=10).brokers
+    assert told["node.id"] == (str(node), "default", [(str(node), "default")])
 
 
 # ---- [server] and [http] ------------------------------------------------------------------------------------------

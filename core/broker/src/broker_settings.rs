@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use buslane_wire::ids::NodeId;
+
 use crate::config::{ServerConfig, TopicsSection};
 use crate::topic_config::ValueType;
 
@@ -15,11 +17,16 @@ pub struct BrokerSetting {
     pub value: String,
     /// How the value is written.
     pub value_type: ValueType,
-    /// Nobody set it.
-    pub is_default: bool,
+    /// Somebody set it. A value that was written out and is the default counts as the default.
+    pub is_set: bool,
+    /// The value when nobody sets it, unless each broker has its own.
+    pub default: Option<String>,
     /// For people.
     pub doc: &'static str,
 }
+
+const ADVERTISED: &str = "advertised.listeners";
+const NODE_ID: &str = "node.id";
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
@@ -31,14 +38,24 @@ pub fn of(config: &ServerConfig) -> Vec<BrokerSetting> {
     values(config)
         .into_iter()
         .zip(defaults)
-        .map(|((name, value_type, value, doc), (_, _, default, _))| BrokerSetting {
-            name,
-            is_default: value == default,
-            value,
-            value_type,
-            doc,
+        .map(|((name, value_type, value, doc), (_, _, default, _))| {
+            let (is_set, default) = match name {
+                // Follows from others when it is not set.
+                ADVERTISED => (config.server.advertise.0.is_some(), None),
+                NODE_ID => (config.server.node_id.0.is_some(), None),
+                _ => (value != default, Some(default)),
+            };
+            BrokerSetting { name, value, value_type, is_set, default, doc }
         })
         .collect()
+}
+
+/// Enters the node's id, which is known once the data folder is open.
+pub fn with_node_id(mut settings: Vec<BrokerSetting>, id: NodeId) -> Vec<BrokerSetting> {
+    for setting in settings.iter_mut().filter(|setting| setting.name == NODE_ID) {
+        setting.value = id.to_string();
+    }
+    settings
 }
 
 fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'static str)> {
@@ -52,7 +69,7 @@ fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'stat
     );
     let memory = limits.memory.0.map_or("-1".to_owned(), |m| m.0.to_string());
     vec![
-        ("advertised.listeners", List, advertised, "Where clients are told to connect."),
+        (ADVERTISED, List, advertised, "Where clients are told to connect."),
         ("auto.create.topics.enable", Boolean, auto_create.to_string(), "Topics are created when asked for."),
         (
             "connections.max.idle.ms",
@@ -138,7 +155,7 @@ fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'stat
             limits.connections_per_address.to_string(),
             "Connections from one address.",
         ),
-        ("node.id", Int, node_id, "Number of this node; -1: drawn at the first start."),
+        (NODE_ID, Int, node_id, "Number of this node."),
         ("num.partitions", Int, partitions.to_string(), "Partitions of a new topic."),
         (
             "offset.metadata.max.bytes",
@@ -184,8 +201,23 @@ mod tests {
         config.topics.partitions = 7;
         let all = of(&config);
         assert!(all.windows(2).all(|w| w[0].name < w[1].name));
-        let changed: Vec<_> =
-            all.iter().filter(|s| !s.is_default).map(|s| (s.name, s.value.as_str())).collect();
-        assert_eq!(changed, [("num.partitions", "7")]);
+        let set: Vec<_> = all.iter().filter(|s| s.is_set).map(|s| (s.name, s.value.as_str())).collect();
+        assert_eq!(set, [("num.partitions", "7")]);
+    }
+
+    #[test]
+    fn what_follows_from_other_settings_was_set_by_nobody() {
+        let mut config = ServerConfig::default();
+        config.server.listen = "127.0.0.1:19092".parse().unwrap();
+        let one = |config: &ServerConfig, name| {
+            let found = with_node_id(of(config), NodeId(3)).into_iter().find(|s| s.name == name).unwrap();
+            (found.value, found.is_set)
+        };
+        let address = "PLAINTEXT://127.0.0.1:19092".to_owned();
+        assert_eq!(one(&config, "listeners"), (address.clone(), true));
+        assert_eq!(one(&config, ADVERTISED), (address, false));
+        assert_eq!(one(&config, NODE_ID), ("3".to_owned(), false));
+        config.server.node_id.0 = Some(3);
+        assert_eq!(one(&config, NODE_ID), ("3".to_owned(), true));
     }
 }

@@ -23,7 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::broker_settings::BrokerSetting;
+use crate::broker_settings::{self, BrokerSetting};
 use crate::clock::Clock;
 use crate::fetch_sessions::FetchSessions;
 use crate::fits;
@@ -195,7 +195,7 @@ impl Node {
             default_partitions: settings.default_partitions,
             fetch_max_bytes: settings.fetch_max_bytes,
             server_configs: settings.topic_defaults,
-            broker_settings: settings.broker_settings,
+            broker_settings: broker_settings::with_node_id(settings.broker_settings, id),
             following: Mutex::new(Arc::new(Image::default())),
             consensus,
             context,

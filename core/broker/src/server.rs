@@ -17,6 +17,7 @@ use crate::node::{Node, NodeSettings};
 use crate::partitions::PartitionMetrics;
 use crate::requests;
 use crate::scrub::ScrubSettings;
+use crate::topic_config::KEYS;
 
 /// What a running server tells whoever started it.
 #[derive(Clone, Debug)]
@@ -103,7 +104,13 @@ pub(crate) fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSe
     let topics = &config.topics;
     let mut defaults = BTreeMap::new();
     let millis = |d: std::time::Duration| d.as_millis().to_string();
-    let mut set = |key: &str, value: String| drop(defaults.insert(key.to_owned(), value));
+    // What nobody changed is told as Kafka's default, not as this server's choice.
+    let mut set = |name: &str, value: String| {
+        let key = KEYS.iter().find(|key| key.server_key == Some(name)).expect("the name of a topic's default");
+        if value != key.default {
+            defaults.insert(name.to_owned(), value);
+        }
+    };
     set("log.retention.ms", topics.retention.0.map_or("-1".to_owned(), millis));
     set("log.retention.bytes", topics.retention_bytes.0.map_or("-1".to_owned(), |b| b.0.to_string()));
     set("log.segment.bytes", topics.segment_bytes.0.to_string());

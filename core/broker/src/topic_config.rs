@@ -524,8 +524,8 @@ pub fn effective<'a>(
         return (value.trim(), Source::Topic);
     }
     match key.server_key.and_then(|k| server.get(k)).map(|value| value.trim()) {
-        Some(value) if value != key.default => (value, Source::Server),
-        _ => (key.default, Source::Default),
+        Some(value) => (value, Source::Server),
+        None => (key.default, Source::Default),
     }
 }
 

@@ -13,6 +13,7 @@ use buslane_wire::messages::describe_configs::{
 
 use super::create_topics::source_code;
 use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::broker_settings::BrokerSetting;
 use crate::node::Node;
 use crate::topic_config::{KEYS, Key, Source, effective};
 
@@ -134,6 +135,20 @@ fn synonyms<'a>(
     all
 }
 
+/// The values that a setting of the broker would have, strongest first: what was set, the default.
+fn own_synonyms(setting: &BrokerSetting) -> Vec<DescribeConfigsSynonym<'_>> {
+    let synonym = |value, source| DescribeConfigsSynonym {
+        name: setting.name,
+        value: Some(value),
+        source: source_code(source),
+    };
+    let default = setting.default.as_ref().map(|value| synonym(value, Source::Default));
+    match setting.is_set {
+        true => std::iter::once(synonym(&setting.value, Source::Server)).chain(default).collect(),
+        false => vec![synonym(&setting.value, Source::Default)],
+    }
+}
+
 fn broker_keys<'a>(
     node: &'a Node,
     request: &DescribeConfigsRequest<'_>,
@@ -141,15 +156,14 @@ fn broker_keys<'a>(
     none: &'a BTreeMap<String, String>,
 ) -> Vec<DescribeConfigsResourceResult<'a>> {
     let own = node.broker_settings.iter().filter(|s| asked(resource, s.name)).map(|setting| {
-        let source = source_code(if setting.is_default { Source::Default } else { Source::Server });
-        let synonym = DescribeConfigsSynonym { name: setting.name, value: Some(&setting.value), source };
+        let source = source_code(if setting.is_set { Source::Server } else { Source::Default });
         DescribeConfigsResourceResult {
             name: setting.name,
             value: Some(&setting.value),
             read_only: true,
             config_source: source,
             is_sensitive: false,
-            synonyms: if request.include_synonyms { vec![synonym] } else { Vec::new() },
+            synonyms: if request.include_synonyms { own_synonyms(setting) } else { Vec::new() },
             config_type: setting.value_type.code(),
             documentation: request.include_documentation.then_some(setting.doc),
         }
