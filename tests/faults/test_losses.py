@@ -110,3 +110,30 @@ def test_a_partition_that_is_offline_has_a_line_of_its_own(broker, topic):
     await_until(lambda: served(broker, topic), "it is served again")
     assert broker.metric("buslane_partitions_offline") == 0
     assert not has_line(broker, "buslane_partition_offline", topic)
+
+
+def test_a_partition_whose_file_cannot_be_opened_comes_back_by_itself_when_it_can(broker, topic):
+    broker.start()
+    broker.create_topic(topic)
+    produce(broker, topic)
+    broker.kill()
+    (log,) = DataFolder(broker.data).files("log")
+    log.rename(log.with_suffix(".away"))
+    # Something else in its place: no file that is gone, and none that is damaged.
+    log.mkdir()
+
+    broker.start()
+    await_until(lambda: broker.metric("buslane_partitions_offline") == 1, "it is seen to be offline")
+    with broker.connect() as connection:
+        refused = wire.produce(connection, {(topic, 0): Batch().encode()})[topic, 0]
+        assert refused.name == "KAFKA_STORAGE_ERROR"
+    assert log.name in broker.log_text() and "it is tried again" in broker.log_text()
+
+    log.rmdir()
+    log.with_suffix(".away").rename(log)
+    await_until(lambda: served(broker, topic), "it is served again", 60)
+    assert broker.metric("buslane_partitions_offline") == 0
+    assert produce(broker, topic) == 1
+    with broker.connect() as connection:
+        assert wire.fetch(connection, {(topic, 0): 0}).partitions[topic, 0].batches[0].values == [b"acknowledged"]
+    broker.stop()

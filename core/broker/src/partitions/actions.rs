@@ -19,6 +19,9 @@ use super::{Context, chain_view};
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// The same where its copy could not be read: each try is an epoch.
+const OFFLINE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 impl Partition {
     /// Starts one action. Its answer comes back through [`Partition::step`].
     pub(super) fn carry_out(self: &Arc<Self>, inner: &mut Inner, action: Action) {
@@ -30,7 +33,7 @@ impl Partition {
                 this.step(epoch, |o, now, out| o.on_report(now, node, segment, report, out));
             }),
             Action::LoadProducers { from, end_offset } => self.blocking(move || {
-                let loaded = this.load_producers(from.map(|(segment, _)| segment), end_offset);
+                let loaded = this.load_producers(epoch, from.map(|(segment, _)| segment), end_offset);
                 this.step(epoch, |o, now, out| o.on_producers(now, loaded, out));
             }),
             Action::Create { node, segment, base_offset, durability, producers } => {
@@ -125,6 +128,10 @@ impl Partition {
                 Ok(Report::Missing)
             }
             Err(RecoverError::NotPromised { .. }) => Err(StoreFault::Fenced),
+            Err(RecoverError::Io { file, source }) => {
+                self.take_offline_for_now(epoch, format!("{file}: {source}"));
+                Err(StoreFault::Lost)
+            }
             Err(error) => {
                 self.take_offline(error.to_string());
                 Err(StoreFault::Lost)
@@ -135,6 +142,7 @@ impl Partition {
     /// The producers as of `end_offset`: of the segment given, else of the chain's sealed ones.
     fn load_producers(
         self: &Arc<Self>,
+        epoch: LeaderEpoch,
         segment: Option<SegmentId>,
         end_offset: i64,
     ) -> Result<(ProducerTable, Millis), StoreFault> {
@@ -160,7 +168,7 @@ impl Partition {
                 Ok((loaded.table, loaded.newest_ms.unwrap_or(Millis::MIN)))
             }
             Err(error) => {
-                self.take_offline(error);
+                self.take_offline_for_now(epoch, error);
                 Err(StoreFault::Lost)
             }
         }
@@ -311,14 +319,35 @@ impl Partition {
         let pause = RESTART_PAUSE.saturating_mul(1 << inner.restarts.min(10)).min(RESTART_PAUSE_MAX);
         inner.restarts += 1;
         tracing::warn!(partition = ?self, reason, ?pause, "the owner starts over");
+        self.start_over(epoch, pause);
+    }
+
+    /// Takes the partition offline, and looks again after a while: a disk that could not be read, or no file that could be
+    /// opened, need not stay so.
+    fn take_offline_for_now(self: &Arc<Self>, epoch: LeaderEpoch, reason: String) {
+        self.take_offline(reason);
+        let pause = {
+            let mut inner = self.lock();
+            inner.restarts += 1;
+            RESTART_PAUSE.saturating_mul(1 << inner.restarts.min(10)).min(OFFLINE_PAUSE_MAX)
+        };
+        tracing::warn!(partition = ?self, ?pause, "it is tried again");
+        self.start_over(epoch, pause);
+    }
+
+    /// Asks for an epoch above `epoch` after a pause, and starts with it.
+    fn start_over(self: &Arc<Self>, epoch: LeaderEpoch, pause: Duration) {
         let this = self.clone();
         self.context.runtime.spawn(async move {
             tokio::time::sleep(pause).await;
             loop {
                 let image = this.context.consensus.image();
                 let Some(partition) = image.partition(this.id) else { return };
-                let running = this.lock().owner.as_ref().is_some_and(|owner| owner.epoch() > epoch);
-                if running || partition.owner != Some(this.context.me) {
+                let done = {
+                    let inner = this.lock();
+                    inner.leaving || inner.owner.as_ref().is_some_and(|owner| owner.epoch() > epoch)
+                };
+                if done || partition.owner != Some(this.context.me) {
                     return;
                 }
                 // An epoch above the old one may be ours, by a proposal whose answer was lost: no run has it, nor will.

@@ -164,3 +164,6 @@ fn gone(epoch: LeaderEpoch) -> ChainView {
         open: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,8 +125,10 @@ pub(super) struct Inner {
     log_start_offset: i64,
     /// Set while this store cannot serve the partition; says why and what to do.
     pub(super) offline: Option<Arc<str>>,
-    /// Since when the owner restarts without success, for the back-off.
+    /// How often the owner started over since anything was last committed, for the back-off.
     pub(super) restarts: u32,
+    /// It was told to end: no run follows.
+    pub(super) leaving: bool,
     scratch: Vec<Action>,
 }
 
@@ -174,6 +176,7 @@ impl Partition {
                 log_start_offset: 0,
                 offline: None,
                 restarts: 0,
+                leaving: false,
                 scratch: Vec::new(),
             }),
             stepped_down: Notify::new(),
@@ -195,10 +198,15 @@ impl Partition {
         }
     }
 
-    /// Starts a run of ownership under the epoch in `chain`. Whatever an earlier run left waiting is given up.
+    /// Starts a run of ownership under the epoch in `chain`, unless it was told to step down. Whatever an earlier run left
+    /// waiting is given up.
     pub fn start(self: &Arc<Self>, chain: ChainView, plan: Vec<NodeId>, log_start_offset: i64) {
         let mut inner = self.inner.lock();
+        if inner.leaving {
+            return;
+        }
         self.abandon(&mut inner);
+        inner.offline = None;
         inner.log_start_offset = log_start_offset;
         let me = self.context.me;
         let settings = Self::settings(&inner.config, &self.context);
@@ -331,7 +339,6 @@ impl Partition {
             return Some(Ticket::Done(Err(AppendRefused::Storage(text))));
         }
         owner.on_appended(now_ms, &header, out);
-        inner.restarts = 0;
         inner.uncommitted.push_back((header.next_offset(), header.total_len() as u64));
         match segment.durability() {
             Durability::Replicated => {
@@ -412,10 +419,16 @@ impl Partition {
         self.step(epoch, |owner, now_ms, out| owner.on_tick(now_ms, out));
     }
 
-    /// Seals what is open and waits until nothing is, or for [`STEP_DOWN_MAX`]: then the next start recovers it.
+    /// Seals what is open and waits until nothing is, or until that failed, or for [`STEP_DOWN_MAX`]: then the next start
+    /// recovers it. Nothing is started here any more.
     pub async fn step_down(self: &Arc<Self>) {
         let done = self.stepped_down.notified();
-        let Some(epoch) = self.inner.lock().owner.as_ref().map(Owner::epoch) else { return };
+        let epoch = {
+            let mut inner = self.inner.lock();
+            inner.leaving = true;
+            inner.owner.as_ref().map(Owner::epoch)
+        };
+        let Some(epoch) = epoch else { return };
         self.step(epoch, |owner, now_ms, out| owner.step_down(now_ms, out));
         if self.phase() != Phase::Stopped && tokio::time::timeout(STEP_DOWN_MAX, done).await.is_err() {
             tracing::warn!(partition = ?self, phase = ?self.phase(), "not sealed; the next start recovers it");
@@ -440,7 +453,12 @@ impl Partition {
                     Action::SteppedDown => self.stepped_down.notify_one(),
                     Action::Restart { reason } => {
                         self.abandon(inner);
-                        self.restart(inner, reason);
+                        if inner.leaving {
+                            tracing::warn!(partition = ?self, reason, "not sealed; the next start recovers it");
+                            self.stepped_down.notify_one();
+                        } else {
+                            self.restart(inner, reason);
+                        }
                     }
                     other => self.carry_out(inner, other),
                 }
@@ -512,7 +530,7 @@ impl Partition {
         inner.fetches.push(Arc::downgrade(wait));
     }
 
-    /// Takes the partition offline on this store until the next start: every request for it is answered with
+    /// Takes the partition offline on this store until it is started again: every request for it is answered with
     /// KAFKA_STORAGE_ERROR.
     pub(super) fn take_offline(&self, reason: String) {
         tracing::error!(partition = ?self, reason, "partition is offline");
@@ -580,6 +598,7 @@ fn on_committed(inner: &mut Inner, committed_offset: i64) {
     let first_confirmed = inner.owner.as_ref().map_or(committed_offset, Owner::first_confirmed_offset);
     inner.acks.confirm(first_confirmed, committed_offset);
     if bytes > 0 {
+        inner.restarts = 0;
         inner.fetches.retain(|wait| wait.upgrade().is_some_and(|wait| !wait.add(bytes)));
     }
 }
