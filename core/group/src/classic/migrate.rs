@@ -69,9 +69,11 @@ impl ClassicGroup {
         group.generation = view.generation_id;
         let protocol_type: Arc<str> = view.protocol_type.unwrap_or_default().into();
         for member in view.members {
+            // Out of a log with a hole two may have the same name: as when such a log is loaded.
+            let instance = member.instance_id.filter(|name| group.static_member_id(name).is_none());
             let member = Member {
                 id: member.member_id.into(),
-                instance_id: member.instance_id.map(Into::into),
+                instance_id: instance.map(Into::into),
                 client_id: member.client_id.into(),
                 client_host: member.client_host.into(),
                 rebalance_timeout_ms: member.rebalance_timeout_ms,
