@@ -130,18 +130,24 @@ pub struct Decoder<'a> {
     flexible: bool,
     field: &'static str,
     heap_budget: usize,
+    elements: usize,
 }
 
 impl<'a> Decoder<'a> {
     /// A cursor at the start of `input`, which holds a message of `version`.
     pub fn new(input: &'a [u8], version: i16, flexible: bool) -> Decoder<'a> {
         let heap_budget = input.len().saturating_mul(HEAP_BYTES_PER_INPUT_BYTE);
-        Decoder { input, rest: input, version, flexible, field: "", heap_budget }
+        Decoder { input, rest: input, version, flexible, field: "", heap_budget, elements: 0 }
     }
 
     /// Lets structs take at most so many bytes.
     pub fn limit_heap(&mut self, bytes: usize) {
         self.heap_budget = self.heap_budget.min(bytes);
+    }
+
+    /// Elements of all arrays entered so far.
+    pub fn elements(&self) -> usize {
+        self.elements
     }
 
     /// The version being read.
@@ -324,6 +330,7 @@ impl<'a> Decoder<'a> {
             return Err(self.error(DecodeErrorKind::HeapBudget { needed, budget: self.heap_budget }));
         };
         self.heap_budget = budget;
+        self.elements += count;
 
         let mut elements = Vec::with_capacity(count.min(MAX_INITIAL_CAPACITY));
         for _ in 0..count {

@@ -52,5 +52,5 @@ pub use decode::{
 };
 pub use encode::{Encode, EncodeError, EncodeErrorKind, Encoder, Piece, PieceBody, Segment};
 pub use error_code::ErrorCode;
-pub use message::{Message, Request, decode, decode_prefix, decode_prefix_within, encode};
+pub use message::{Message, Request, count_elements, decode, decode_prefix, decode_prefix_within, encode};
 pub use records::Records;

@@ -38,6 +38,15 @@ pub fn decode_prefix_within<'a, M: Message + Decode<'a>>(
     read_within(body, version, heap_bytes).map(|(message, _)| message)
 }
 
+/// The number of elements in all arrays of a message body, which is read as by [`decode_prefix_within`].
+pub fn count_elements<'a, M: Message + Decode<'a>>(
+    body: &'a [u8],
+    version: i16,
+    heap_bytes: usize,
+) -> Result<usize, DecodeError> {
+    read_within::<M>(body, version, heap_bytes).map(|(_, decoder)| decoder.elements())
+}
+
 fn read<'a, M: Message + Decode<'a>>(body: &'a [u8], version: i16) -> Result<(M, Decoder<'a>), DecodeError> {
     read_within(body, version, usize::MAX)
 }
