@@ -1,5 +1,7 @@
 //! From frames to requests and back: where the listener meets the node.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
 use buslane_log::ReadSlice;
@@ -7,6 +9,7 @@ use bytes::Bytes;
 
 use crate::net::{ConnectionContext, Frame, Outcome, Piece, RequestHandler, Response};
 use crate::node::Node;
+use crate::requests::memory::{self, Memory};
 use crate::requests::{self, Answer};
 
 /// Serves the requests of one node, once it is there.
@@ -45,31 +48,34 @@ impl NodeHandler {
 }
 
 impl RequestHandler for NodeHandler {
-    async fn handle(&self, connection: &ConnectionContext, frame: Frame) -> Outcome {
+    fn memory_needed(&self, connection: &ConnectionContext, frame: &Frame) -> Option<usize> {
+        memory::memory_needed(frame).map_err(|reason| closed(connection, &reason)).ok()
+    }
+
+    async fn handle(&self, connection: &ConnectionContext, mut frame: Frame) -> Outcome {
         let Some(node) = self.node.get() else { return Outcome::Close };
-        let frame = frame.into_bytes();
-        let close = |reason: String| {
-            tracing::info!(peer = %connection.peer, reason, "connection closed");
-            Outcome::Close
-        };
-        let _memory = match requests::memory_needed(&frame) {
-            Ok(0) => None,
-            Ok(bytes) => {
-                match tokio::time::timeout(requests::MEMORY_WAIT, connection.budget.reserve(bytes)).await {
-                    Ok(charge) => Some(charge),
-                    Err(_) => return close("no memory for a large request".to_owned()),
-                }
-            }
-            Err(reason) => return close(reason),
-        };
-        match requests::handle(node.clone(), connection.peer.ip(), frame).await {
+        let memory = Memory::new(&connection.budget, frame.take_memory());
+        let serve = requests::handle(node.clone(), connection.peer.ip(), frame.into_bytes(), &memory);
+        let mut serve = pin!(serve);
+        match poll_fn(|cx| memory.step(|| serve.as_mut().poll(cx))).await {
             Answer::Send { mut encoder, files } => {
-                Outcome::Respond(Response::from_encoder(&mut encoder, |token, len| piece(&files, token, len)))
+                let response = Response::from_encoder(&mut encoder, |token, len| piece(&files, token, len));
+                Outcome::Respond(match memory.for_response() {
+                    Some(charge) => response.reserved(charge),
+                    None => response,
+                })
             }
             Answer::Nothing => Outcome::Silent,
-            Answer::Close(reason) => close(reason),
+            Answer::Close(reason) => {
+                closed(connection, &reason);
+                Outcome::Close
+            }
         }
     }
+}
+
+fn closed(connection: &ConnectionContext, reason: &str) {
+    tracing::info!(peer = %connection.peer, reason, "connection closed");
 }
 
 fn piece(files: &[ReadSlice], token: u64, len: u32) -> Piece {

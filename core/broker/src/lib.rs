@@ -1,5 +1,6 @@
 //! The tokio shell around the core: listeners, request kinds, partition owners, store, retention, scrub.
 
+mod allocator;
 mod broker_settings;
 mod clock;
 pub mod config;

@@ -41,6 +41,7 @@ pub async fn run(
     started: impl FnOnce(&Started),
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    crate::allocator::limit_heaps();
     let listener = config.kafka_listener();
     let mut registry = crate::metrics::registry();
     let metrics = NetMetrics::register(&mut registry);

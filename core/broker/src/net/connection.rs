@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::budget::{Charge, Share};
 use super::frame::{Frame, FrameReader, ReadError};
 use super::handler::{ConnectionContext, Outcome, RequestHandler};
 use super::limits::ConnectionLimits;
@@ -64,6 +65,12 @@ struct InFlight<'h> {
     started: Instant,
 }
 
+struct Admitting {
+    frame: Frame,
+    needed: usize,
+    memory: Charge,
+}
+
 enum State<'h> {
     Running(Running<'h>),
     Done(Outcome),
@@ -76,6 +83,8 @@ pub struct Connection<'h, H> {
     limits: ConnectionLimits,
     metrics: &'h ListenerMetrics,
     reader: FrameReader,
+    /// A whole frame that waits for its working memory; nothing is read meanwhile.
+    admitting: Option<Admitting>,
     writer: ResponseWriter,
     in_flight: VecDeque<InFlight<'h>>,
     /// Set once no further frame is read; the connection ends when all before it is written.
@@ -104,6 +113,7 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             limits,
             metrics,
             reader: FrameReader::new(context.budget.clone(), limits.frame_bytes_max),
+            admitting: None,
             writer: ResponseWriter::new(context.budget.clone(), residency),
             in_flight: VecDeque::new(),
             ending: None,
@@ -125,6 +135,7 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
         self.ending.get_or_insert(why);
         self.ended_at.get_or_insert_with(Instant::now);
         self.reading = None;
+        self.admitting = None;
     }
 
     /// Goes on as far as possible; ready when the connection is to be closed.
@@ -166,7 +177,18 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
 
     /// Reads and starts requests; true when it stopped at a limit, false when it waits for bytes or budget.
     fn read<T: Transport>(&mut self, cx: &mut Context<'_>, io: &mut T) -> bool {
-        while self.may_read() {
+        loop {
+            if let Some(admitting) = &mut self.admitting {
+                if admitting.memory.poll_grow(cx, admitting.needed).is_pending() {
+                    return false;
+                }
+                let Admitting { frame, needed, memory } = self.admitting.take().expect("it was just seen");
+                self.start(cx, if needed == 0 { frame } else { frame.with_memory(memory) });
+                continue;
+            }
+            if !self.may_read() {
+                return true;
+            }
             match self.reader.poll_frame(cx, io) {
                 Poll::Pending => {
                     if self.reading.is_none() && self.reader.in_frame() {
@@ -174,16 +196,31 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
                     }
                     return false;
                 }
-                Poll::Ready(Ok(Some(frame))) => self.start(cx, frame),
+                Poll::Ready(Ok(Some(frame))) => self.admit(cx, frame),
                 Poll::Ready(Ok(None)) => self.end(Closed::ByClient),
                 Poll::Ready(Err(e)) => self.end(e.into()),
             }
         }
-        true
+    }
+
+    /// Lines a frame up for its working memory.
+    fn admit(&mut self, cx: &mut Context<'_>, frame: Frame) {
+        self.reading = None;
+        let Some(needed) = self.handler.memory_needed(self.context, &frame) else {
+            let tag = self.metrics.request(&frame);
+            let state = State::Done(Outcome::Close);
+            self.in_flight.push_back(InFlight { state, tag, started: Instant::now() });
+            return self.retire();
+        };
+        let (budget, share) = (&self.context.budget, Share::of_work(frame.len()));
+        if needed == 0 && !budget.is_exceeded(share) {
+            return self.start(cx, frame);
+        }
+        let memory = budget.empty(share);
+        self.admitting = Some(Admitting { frame, needed, memory });
     }
 
     fn start(&mut self, cx: &mut Context<'_>, frame: Frame) {
-        self.reading = None;
         let started = Instant::now();
         self.last_active = started;
         let tag = self.metrics.request(&frame);

@@ -21,12 +21,23 @@ const FIRST_CAPACITY: usize = 512;
 /// One whole request frame, without its size.
 ///
 /// The bytes carry their charge: the budget has them back when the last slice of them is dropped.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Frame {
     bytes: Bytes,
+    memory: Option<Charge>,
 }
 
 impl Frame {
+    /// With the working memory that it was given.
+    pub(super) fn with_memory(self, memory: Charge) -> Frame {
+        Frame { memory: Some(memory), ..self }
+    }
+
+    /// The working memory that it was given; none where the handler asked for none.
+    pub fn take_memory(&mut self) -> Option<Charge> {
+        self.memory.take()
+    }
+
     /// The bytes; slices of them keep the whole frame in memory and charged.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
@@ -44,7 +55,7 @@ impl std::ops::Deref for Frame {
 /// A frame that came from elsewhere than a connection, charged to nobody.
 impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Frame {
-        Frame { bytes }
+        Frame { bytes, memory: None }
     }
 }
 
@@ -162,7 +173,7 @@ impl FrameReader {
             buffer.truncate(announced);
             charge.shrink_to(buffer.capacity());
             let bytes = Bytes::from_owner(ChargedBuffer { bytes: buffer, _charge: charge });
-            return Poll::Ready(Ok(Some(Frame { bytes })));
+            return Poll::Ready(Ok(Some(Frame { bytes, memory: None })));
         }
     }
 }

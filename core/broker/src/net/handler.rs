@@ -9,6 +9,15 @@ use super::response::Response;
 
 /// Serves request frames.
 pub trait RequestHandler: Send + Sync + 'static {
+    /// Bytes of memory that serving a frame may take besides the frame itself; `None` for more than is ever given: the
+    /// connection is closed once all earlier responses are written.
+    ///
+    /// The connection has them charged before it hands in the frame, and reads nothing meanwhile: its requests keep
+    /// their order whatever they need.
+    fn memory_needed(&self, _connection: &ConnectionContext, _frame: &Frame) -> Option<usize> {
+        Some(0)
+    }
+
     /// Serves one whole request frame (without the four bytes of its size).
     ///
     /// * **Order.** The future is polled once before the next frame of the connection is handed in. Whatever must happen

@@ -16,7 +16,7 @@ mod server;
 mod transport;
 pub(crate) mod writer;
 
-pub use budget::{Budget, Charge};
+pub use budget::{Budget, Charge, Share};
 pub use frame::Frame;
 pub use handler::{ConnectionContext, Outcome, RequestHandler};
 pub use limits::{ConnectionLimits, ListenerSettings, raise_open_files_limit};

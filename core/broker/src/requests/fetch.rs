@@ -9,6 +9,8 @@
 //! What is at hand is read on the runtime thread, the rest on the blocking pool. While it waits a fetch holds what it
 //! wants ([`Plan`]) and not the bytes of its request; it waits [`WAIT_MAX`] at most, and until the server stops.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use buslane_log::ReadSlice;
@@ -20,10 +22,20 @@ use buslane_wire::{ErrorCode, Records};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::memory::Memory;
 use super::{Answer, RequestContext, Unanswerable, client_wait, decode, errors};
 use crate::fetch_sessions::{Plan, SessionError, Tell, Told, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partitions::{FetchWait, Offsets, Partition, ReadRefused, Topics};
+
+/// Bytes that a partition takes while a fetch waits for it: its place in the plan, and that of the fetch in its list.
+const WAITING_BYTES: usize = 128;
+
+/// With more partitions than this a fetch is read on a thread of its own.
+const PARTITIONS_AT_ONCE: usize = 1_000;
+
+/// Longest name that a topic can have (Kafka), in bytes: a session keeps no other.
+const NAME_MAX: usize = 249;
 
 /// What was read of one partition.
 struct Piece {
@@ -56,14 +68,23 @@ struct Begun {
     deadline: Instant,
 }
 
-pub async fn handle(node: &Arc<Node>, context: RequestContext, body: Bytes) -> Result<Answer, Unanswerable> {
+pub async fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    body: Bytes,
+    memory: &Memory<'_>,
+) -> Result<Answer, Unanswerable> {
     let begun = match begin(node, &context, &body)? {
         Ok(begun) => begun,
         Err(error_code) => return context.answer(&FetchResponse { error_code, ..Default::default() }),
     };
     // The request's buffer is free while this waits.
     drop(body);
-    let pieces = wait_and_read(node, &begun).await;
+    if begun.plan.wanted.len() > PARTITIONS_AT_ONCE {
+        memory.becomes_wide();
+        tokio::task::yield_now().await;
+    }
+    let pieces = wait_and_read(node, &begun, memory).await;
     answer(node, context, &begun.plan, pieces)
 }
 
@@ -82,12 +103,15 @@ fn begin(
 ) -> Result<Result<Begun, ErrorCode>, Unanswerable> {
     let request: FetchRequest<'_> = decode(body, context.version)?;
     let by_id = context.version >= 13;
+    if let Some(topic) = request.topics.iter().find(|t| t.topic.len() > NAME_MAX) {
+        return Err(Unanswerable::LongName(topic.topic.len()));
+    }
     let wanted = wanted_of(&request, by_id);
-    let forgotten: Vec<(TopicKey, i32)> = request
-        .forgotten_topics_data
-        .iter()
-        .flat_map(|t| t.partitions.iter().map(move |p| (topic_key(by_id, t.topic, t.topic_id), *p)))
-        .collect();
+    let mut forgotten: Vec<(TopicKey, i32)> = Vec::new();
+    for topic in request.forgotten_topics_data.iter().filter(|t| t.topic.len() <= NAME_MAX) {
+        let key = topic_key(by_id, topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|p| (key.clone(), *p)));
+    }
     let now_ms = node.context.clock.now_ms();
     let plan =
         node.sessions.begin(now_ms, request.session_id, request.session_epoch, by_id, wanted, &forgotten);
@@ -111,31 +135,48 @@ fn topic_key(by_id: bool, name: &str, id: TopicId) -> TopicKey {
     if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.into()) }
 }
 
+/// Each partition once, as it is asked for last (Kafka's `FetchRequest.fetchData`).
 fn wanted_of(request: &FetchRequest<'_>, by_id: bool) -> Vec<Wanted> {
-    let mut all = Vec::new();
+    let mut all: Vec<Wanted> = Vec::new();
+    let mut places = HashMap::new();
     for topic in &request.topics {
         let key = topic_key(by_id, topic.topic, topic.topic_id);
-        all.extend(topic.partitions.iter().map(|p| Wanted {
-            topic: key.clone(),
-            partition: p.partition,
-            fetch_offset: p.fetch_offset,
-            max_bytes: p.partition_max_bytes,
-            current_leader_epoch: p.current_leader_epoch,
-            last_fetched_epoch: p.last_fetched_epoch,
-        }));
+        for p in &topic.partitions {
+            let wanted = Wanted {
+                topic: key.clone(),
+                partition: p.partition,
+                fetch_offset: p.fetch_offset,
+                max_bytes: p.partition_max_bytes,
+                current_leader_epoch: p.current_leader_epoch,
+                last_fetched_epoch: p.last_fetched_epoch,
+            };
+            match places.entry((topic.topic, topic.topic_id, p.partition)) {
+                Entry::Vacant(place) => {
+                    place.insert(all.len());
+                    all.push(wanted);
+                }
+                Entry::Occupied(place) => all[*place.get()] = wanted,
+            }
+        }
     }
     all
 }
 
 /// Reads until there are `min_bytes`, something urgent, or no time left.
-async fn wait_and_read(node: &Arc<Node>, begun: &Begun) -> Vec<Piece> {
+async fn wait_and_read(node: &Arc<Node>, begun: &Begun, memory: &Memory<'_>) -> Vec<Piece> {
     let Begun { plan, max_bytes, min_bytes, deadline } = begun;
     let (max_bytes, min_bytes, deadline) = (*max_bytes, *min_bytes, *deadline);
+    let mut parked = false;
     loop {
         let pieces = read_pass(node, plan, max_bytes).await;
         let total: u64 = pieces.iter().map(Piece::len).sum();
         let enough = total as i64 >= min_bytes || pieces.iter().any(Piece::is_urgent);
         if enough || Instant::now() >= deadline || plan.wanted.is_empty() {
+            return pieces;
+        }
+        // What would be too much to keep is answered as it is.
+        parked = parked || memory.park(plan.wanted.len() * WAITING_BYTES);
+        if !parked {
             return pieces;
         }
         drop(pieces);

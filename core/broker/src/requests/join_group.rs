@@ -9,16 +9,24 @@ use super::groups::{caller, wrong};
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 
-pub async fn handle(
-    node: &Arc<Node>,
+/// What is asked, copied out of the frame.
+pub fn read(
     context: RequestContext,
     client_id: Option<&str>,
     body: &[u8],
-) -> Result<Answer, Unanswerable> {
+) -> Result<JoinGroup, Unanswerable> {
     let request: JoinGroupRequest<'_> = decode(body, context.version)?;
     let suffix = uuid::Uuid::new_v4().to_string().into();
-    let asked = JoinGroup::from_wire(&request, context.version, caller(context, client_id), suffix);
-    match node.groups.ask(node, request.group_id, Request::JoinGroup(asked)).await {
+    Ok(JoinGroup::from_wire(&request, context.version, caller(context, client_id), suffix))
+}
+
+pub async fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    asked: JoinGroup,
+) -> Result<Answer, Unanswerable> {
+    let group = asked.group.clone();
+    match node.groups.ask(node, &group, Request::JoinGroup(asked)).await {
         Reply::JoinGroup(reply) => context.answer(&reply.to_wire(context.version)),
         other => wrong(&other),
     }

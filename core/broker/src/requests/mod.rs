@@ -30,6 +30,7 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+pub mod memory;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -45,13 +46,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buslane_log::ReadSlice;
-use buslane_wire::frame::{RequestHeader, RequestPrefix, encode_response};
+use buslane_wire::frame::{RequestHeader, encode_response};
 use buslane_wire::{ApiKey, DecodeError, Encoder, Message, Request};
 use bytes::Bytes;
 
 use crate::node::Node;
 
 pub use fetch::end_long_polls;
+use memory::Memory;
 
 /// Longest wait that a client may ask for, in a fetch's `max_wait_ms` and a produce request's `timeout_ms`.
 const CLIENT_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -138,6 +140,8 @@ enum Unanswerable {
     Decode(#[from] DecodeError),
     #[error("response cannot be written: {0}")]
     Encode(#[from] buslane_wire::EncodeError),
+    #[error("a topic's name has {0} bytes, more than any topic's can have")]
+    LongName(usize),
 }
 
 /// What a handler knows of the request it answers.
@@ -170,40 +174,8 @@ fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
     Ok(buslane_wire::decode_prefix::<R>(body, version)?)
 }
 
-/// Requests of at most so many bytes are read and answered without asking for memory first.
-const SMALL_REQUEST: usize = 2 << 10;
-
-/// How long a large request may wait for memory.
-pub const MEMORY_WAIT: Duration = Duration::from_secs(10);
-
-/// What a request may take in memory besides its own bytes, while it is read and answered: many small things in a request
-/// become structs, and each is told something. Records are neither (produce requests have little else, and their structs are
-/// bounded by [`produce`] itself).
-///
-/// # Errors
-/// A request that is longer than any of its kind needs to be.
-pub fn memory_needed(frame: &[u8]) -> Result<usize, String> {
-    let Ok(prefix) = RequestPrefix::peek(frame) else { return Ok(0) };
-    let (longest, factor) =
-        match SERVED.iter().find(|served| served.key as i16 == prefix.api_key).map(|s| s.key) {
-            None | Some(ApiKey::Produce) => return Ok(0),
-            // Waits with its structs in memory, which are a few times its length.
-            Some(ApiKey::Fetch) => (4 << 20, 8),
-            // Subscriptions and assignments of whole groups.
-            Some(ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::OffsetCommit) => (16 << 20, 8),
-            Some(_) => (4 << 20, 64),
-        };
-    match frame.len() {
-        len if len > longest => {
-            Err(format!("a request of {len} bytes; requests of its kind have at most {longest}"))
-        }
-        len if len > SMALL_REQUEST => Ok(len * factor),
-        _ => Ok(0),
-    }
-}
-
-/// Answers one request frame (without its size).
-pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes) -> Answer {
+/// Answers one request frame (without its size). `memory`: what was charged for it.
+pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes, memory: &Memory<'_>) -> Answer {
     let (header, body) = match RequestHeader::decode(&frame) {
         Ok(parts) => parts,
         Err(error) => return Answer::Close(format!("request header cannot be read: {error}")),
@@ -236,13 +208,28 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes) -> Answer {
         ApiKey::Fetch => {
             let body = frame.slice_ref(body);
             drop(frame);
-            fetch::handle(&node, context, body).await
+            fetch::handle(&node, context, body, memory).await
         }
         ApiKey::ListOffsets => list_offsets::handle(&node, context, body).await,
         ApiKey::Metadata => metadata::handle(&node, context, body).await,
         ApiKey::FindCoordinator => find_coordinator::handle(&node, context, body).await,
-        ApiKey::JoinGroup => join_group::handle(&node, context, header.client_id, body).await,
-        ApiKey::SyncGroup => sync_group::handle(&node, context, body).await,
+        // Others' requests are what these wait for, and those need memory, too.
+        ApiKey::JoinGroup => match join_group::read(context, header.client_id, body) {
+            Ok(asked) => {
+                drop(frame);
+                memory.park(0);
+                join_group::handle(&node, context, asked).await
+            }
+            Err(error) => Err(error),
+        },
+        ApiKey::SyncGroup => match sync_group::read(context, body) {
+            Ok(asked) => {
+                drop(frame);
+                memory.park(0);
+                sync_group::handle(&node, context, asked).await
+            }
+            Err(error) => Err(error),
+        },
         ApiKey::Heartbeat => heartbeat::handle(&node, context, body).await,
         ApiKey::LeaveGroup => leave_group::handle(&node, context, body).await,
         ApiKey::OffsetCommit => offset_commit::handle(&node, context, body).await,

@@ -19,15 +19,12 @@ use buslane_wire::{ErrorCode, decode_prefix_within};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::memory::produce_heap;
 use super::{Answer, RequestContext, Unanswerable, client_wait, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
 use crate::topics::is_internal;
 use crate::validate::{self, Allowance, Invalid};
-
-/// Bytes of structs that a request may have for each of its bytes, and besides.
-const HEAP_PER_BYTE: usize = 2;
-const HEAP_SMALL: usize = 16 << 10;
 
 /// Partitions in a request. A request has a batch for each; a client's longest ones (1 MB by default) have some thousands
 /// of the smallest.
@@ -69,9 +66,7 @@ impl Asked<'_> {
 }
 
 pub async fn handle(node: &Node, context: RequestContext, body: Bytes) -> Result<Answer, Unanswerable> {
-    // Each partition has a batch, whose header alone is as long as the structs that come of it.
-    let heap_bytes = HEAP_PER_BYTE * body.len() + HEAP_SMALL;
-    let request: ProduceRequest<'_> = decode_prefix_within(&body, context.version, heap_bytes)?;
+    let request: ProduceRequest<'_> = decode_prefix_within(&body, context.version, produce_heap(&body))?;
     let partitions: usize = request.topic_data.iter().map(|t| t.partition_data.len()).sum();
     if partitions > PARTITIONS_MAX {
         return Ok(Answer::Close(format!(

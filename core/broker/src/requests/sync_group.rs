@@ -9,10 +9,19 @@ use super::groups::wrong;
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 
-pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+/// What is asked, copied out of the frame.
+pub fn read(context: RequestContext, body: &[u8]) -> Result<SyncGroup, Unanswerable> {
     let request: SyncGroupRequest<'_> = decode(body, context.version)?;
-    let asked = SyncGroup::from_wire(&request, context.version);
-    match node.groups.ask(node, request.group_id, Request::SyncGroup(asked)).await {
+    Ok(SyncGroup::from_wire(&request, context.version))
+}
+
+pub async fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    asked: SyncGroup,
+) -> Result<Answer, Unanswerable> {
+    let group = asked.group.clone();
+    match node.groups.ask(node, &group, Request::SyncGroup(asked)).await {
         Reply::SyncGroup(reply) => context.answer(&reply.to_wire()),
         other => wrong(&other),
     }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::config::{ByteSize, ServerConfig};
 use crate::metrics::ScrubMetrics;
+use crate::net::Budget;
 use crate::partitions::{Acks, AppendRefused, Batch, Partition, Ticket};
 use crate::topics::{self, NewTopic};
 
@@ -43,7 +44,12 @@ impl Running {
             configs: vec![],
         };
         topics::create(&node, &[topic], false).await.remove(0).unwrap();
-        Running { node, _dir: dir }
+        let running = Running { node, _dir: dir };
+        // What has not found its end yet is answered with an error at once.
+        while (0..2).any(|index| running.partition(index).offsets().is_err()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        running
     }
 
     fn partition(&self, index: i32) -> Arc<Partition> {
@@ -82,7 +88,12 @@ impl Running {
         let bytes = encoder.to_vec().unwrap()[4..].to_vec();
         let frame = Bytes::from_owner(Owned { bytes, _held: held.clone() });
         let peer = "127.0.0.1".parse().unwrap();
-        (Box::pin(handle(self.node.clone(), peer, frame)), held)
+        let node = self.node.clone();
+        let answer = async move {
+            let budget = Budget::new(256 << 20, 100 << 20);
+            handle(node, peer, frame, &Memory::new(&budget, None)).await
+        };
+        (Box::pin(answer), held)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fixture::{Ask, Obedient, eventually, framed, settings, soon, start_with};
-use buslane_broker::net::{Budget, ListenerSettings};
+use buslane_broker::net::{Budget, ListenerSettings, Share};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -201,5 +201,57 @@ async fn a_crowd_under_a_tight_budget_is_served_to_the_last() {
     .await;
     soon(server.until_metric(r#"buslane_memory_budget_used_bytes{listener="test"}"#, 0.0)).await;
     assert_eq!(server.budget.usage().waiting, 0);
+    soon(server.stop()).await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_its_memory_holds_up_its_connection_alone() {
+    let (settings, budget) = tight();
+    let server = start_with(settings, budget, Obedient::default());
+    let work = server.budget.clone();
+    let mut held = work.empty(Share::SmallWork);
+    std::future::poll_fn(|cx| held.poll_grow(cx, 14 * MIB)).await;
+    let mut waits = server.connect().await;
+    waits.ask(1, &Ask::Needs(MIB as u32, b"first".to_vec())).await;
+    waits.ask(2, &Ask::Echo(b"second".to_vec())).await;
+    soon(server.until_metric(r#"buslane_memory_budget_waiting{listener="test"}"#, 1.0)).await;
+    let mut other = server.connect().await;
+    other.ask(3, &Ask::Echo(vec![])).await;
+    drop(held);
+    assert_eq!(soon(waits.answer()).await.unwrap(), (1, b"first".to_vec()));
+    assert_eq!(soon(waits.answer()).await.unwrap(), (2, b"second".to_vec()));
+    soon(other.answer()).await.unwrap();
+    let started = server.handler.started.lock().clone();
+    let order: Vec<u32> = started.into_iter().filter(|n| *n != 3).collect();
+    assert_eq!(order, [1, 2], "requests of one connection keep their order");
+    assert_eq!(server.budget.usage().used, 0);
+    soon(server.stop()).await;
+}
+
+#[tokio::test]
+async fn large_requests_whose_work_does_not_fit_go_on_one_by_one() {
+    let (settings, budget) = tight();
+    let server = start_with(settings, budget, Obedient::default());
+    let mut clients = vec![];
+    for n in 0..12 {
+        let mut client = server.connect().await;
+        client.ask(n, &Ask::Needs(15 * MIB as u32, vec![0; MIB - 100])).await;
+        clients.push(client);
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        assert_eq!(soon(client.answer()).await.unwrap().0, n as u32);
+    }
+    soon(server.stop()).await;
+}
+
+#[tokio::test]
+async fn a_request_for_which_there_is_never_memory_ends_its_connection_after_earlier_answers() {
+    let (settings, budget) = tight();
+    let server = start_with(settings, budget, Obedient::default());
+    let mut client = server.connect().await;
+    client.ask(1, &Ask::Echo(b"x".to_vec())).await;
+    client.ask(2, &Ask::Needs(u32::MAX, vec![])).await;
+    assert_eq!(soon(client.answer()).await.unwrap(), (1, b"x".to_vec()));
+    assert!(soon(client.answer()).await.is_err());
     soon(server.stop()).await;
 }

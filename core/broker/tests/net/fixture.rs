@@ -31,6 +31,8 @@ pub enum Ask {
     Wait(u32),
     /// The same, with that many bytes more in the request.
     HeavyWait(u32, usize),
+    /// The bytes come back, once there is so much memory for it; with `u32::MAX` there never is.
+    Needs(u32, Vec<u8>),
     /// That many bytes from memory.
     Large(u32),
     /// Bytes from a file of the handler's: position, length.
@@ -52,6 +54,7 @@ impl Ask {
             Ask::Echo(bytes) => (b'e', bytes.clone()),
             Ask::Wait(gate) => (b'w', gate.to_be_bytes().to_vec()),
             Ask::HeavyWait(gate, len) => (b'w', [&gate.to_be_bytes()[..], &vec![0; *len]].concat()),
+            Ask::Needs(bytes, echo) => (b'n', [&bytes.to_be_bytes()[..], echo].concat()),
             Ask::Large(len) => (b'l', len.to_be_bytes().to_vec()),
             Ask::File(position, len) => (b'f', [&position.to_be_bytes()[..], &len.to_be_bytes()].concat()),
             Ask::Silent => (b's', vec![]),
@@ -127,6 +130,14 @@ impl Obedient {
 }
 
 impl RequestHandler for Obedient {
+    fn memory_needed(&self, _connection: &ConnectionContext, frame: &Frame) -> Option<usize> {
+        let needed = match frame.get(8)? {
+            b'n' => u32::from_be_bytes(frame[9..13].try_into().unwrap()),
+            _ => 0,
+        };
+        (needed != u32::MAX).then_some(needed as usize)
+    }
+
     async fn handle(&self, connection: &ConnectionContext, frame: Frame) -> Outcome {
         let Some((head, argument)) = frame.split_at_checked(9) else { return Outcome::Close };
         let correlation = u32::from_be_bytes(head[4..8].try_into().unwrap());
@@ -138,6 +149,7 @@ impl RequestHandler for Obedient {
             |body: &[u8]| Response::from_bytes(framed(&[&correlation.to_be_bytes()[..], body].concat()));
         match head[8] {
             b'e' => Outcome::Respond(answer(argument)),
+            b'n' => Outcome::Respond(answer(&argument[4..])),
             b'w' => {
                 if let Some(gate) = self.gate(number()) {
                     gate.await.unwrap();

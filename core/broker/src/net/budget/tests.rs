@@ -215,3 +215,86 @@ fn random_transfers_all_end_within_the_total() {
     drop(transfers);
     assert_eq!(budget.usage(), Usage { total: 16 * MIB, used: 0, waiting: 0 });
 }
+
+#[test]
+fn large_frames_that_wait_for_their_work_go_on_one_by_one() {
+    let budget = budget();
+    let mut frames: Vec<Grower> = (0..3).map(|_| Grower::new(&budget, Share::LargeFrame)).collect();
+    assert!(
+        frames[0].grow(4 * MIB) && frames[1].grow(4 * MIB) && frames[2].grow(2 * MIB),
+        "the share is full"
+    );
+    let mut work: Vec<Grower> = (0..3).map(|_| Grower::new(&budget, Share::LargeWork)).collect();
+    assert!(work[0].grow(6 * MIB), "nobody works");
+    assert!(!work[1].grow(6 * MIB) && !work[2].grow(MIB));
+    let mut small = Grower::new(&budget, Share::SmallWork);
+    assert!(small.grow(MIB), "small requests have a line of their own");
+    let response = work.remove(0).charge.into_response();
+    assert_eq!([work[0].rings(), work[1].rings()], [1, 0]);
+    assert!(work[0].grow(6 * MIB) && !work[1].grow(MIB));
+    drop(work.remove(0));
+    assert!(work[0].grow(MIB));
+    drop((work, response, frames, small));
+    assert_eq!(budget.usage(), Usage { total: 16 * MIB, used: 0, waiting: 0 });
+    let state = budget.shared.state.lock();
+    assert_eq!((state.small_working, state.large_working, state.responses), (0, 0, 0));
+}
+
+#[test]
+fn work_that_fits_goes_on_beside_other_work_and_in_order() {
+    let budget = budget();
+    let mut work: Vec<Grower> = (0..4).map(|_| Grower::new(&budget, Share::LargeWork)).collect();
+    assert!(work[0].grow(6 * MIB) && work[1].grow(4 * MIB));
+    assert!(!work[2].grow(5 * MIB));
+    assert!(!work[3].grow(1), "nobody overtakes");
+    let mut frame = Grower::new(&budget, Share::LargeFrame);
+    assert!(frame.grow(MIB), "frames do not stand behind work");
+    drop(work.remove(1));
+    assert_eq!([work[1].rings(), work[2].rings()], [0, 0]);
+    drop(work.remove(0));
+    assert!(work[0].grow(5 * MIB) && work[1].grow(1));
+}
+
+#[test]
+fn no_work_is_begun_while_responses_alone_fill_the_share() {
+    let budget = budget();
+    let responses = budget.charge(15 * MIB);
+    assert!(budget.is_exceeded(Share::SmallWork) && budget.is_exceeded(Share::LargeWork));
+    let mut nothing = Grower::new(&budget, Share::SmallWork);
+    let mut large = Grower::new(&budget, Share::LargeWork);
+    assert!(!nothing.grow(0) && !large.grow(MIB));
+    drop(responses);
+    assert!(nothing.grow(0) && large.grow(MIB));
+    assert!(!budget.is_exceeded(Share::SmallWork));
+}
+
+#[test]
+fn what_is_parked_takes_its_part_and_no_more() {
+    let budget = budget();
+    let much: Vec<Charge> = (0..8).map(|_| budget.park(MIB / 8).unwrap()).collect();
+    assert!(budget.park(MIB / 8).is_none(), "half of it is left to those that keep little");
+    let little: Vec<Charge> = std::iter::from_fn(|| budget.park(8 << 10)).collect();
+    assert_eq!(little.len(), MIB / (8 << 10));
+    drop(much);
+    assert!(budget.park(MIB / 8).is_none());
+    drop(little);
+    assert!(budget.park(MIB / 8).is_some());
+    assert_eq!(used(&budget), 0);
+}
+
+#[test]
+fn whoever_gives_up_waiting_for_work_leaves_nothing_behind() {
+    let budget = budget();
+    let mut first = Grower::new(&budget, Share::SmallWork);
+    assert!(first.grow(20 * MIB));
+    let mut granted = Grower::new(&budget, Share::SmallWork);
+    let mut last = Grower::new(&budget, Share::SmallWork);
+    assert!(!granted.grow(20 * MIB) && !last.grow(20 * MIB));
+    drop(first);
+    assert_eq!([granted.rings(), last.rings()], [1, 0]);
+    drop(granted);
+    assert_eq!(last.rings(), 1, "what was granted and not seen goes to the next");
+    drop(last);
+    assert_eq!(budget.usage(), Usage { total: 16 * MIB, used: 0, waiting: 0 });
+    assert_eq!(budget.shared.state.lock().small_working, 0);
+}
