@@ -2,6 +2,7 @@
 //!
 //! By name, from version 6 on by id too. A topic created again under the name gets a new id (KIP-516).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use buslane_meta::Command;
@@ -25,7 +26,9 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
     let table = node.topics.load_full();
     let mut responses = Vec::with_capacity(asked.len());
     let twice = repeated(asked.iter());
-    for named in &asked {
+    let mut seen = HashSet::new();
+    // What stands there more than once is told once, as in Kafka.
+    for named in asked.iter().filter(|named| seen.insert(**named)) {
         let (name, id) = named;
         let twice = twice.contains(named);
         let topic = match name {

@@ -73,7 +73,8 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
 }
 
 fn is_this_broker(node: &Node, name: &str) -> bool {
-    name.is_empty() || name.parse() == Ok(node.id.0)
+    // As it is written elsewhere: of "01", "001" and so on each would be a resource of its own.
+    name.is_empty() || *name == node.id.0.to_string()
 }
 
 fn asked(resource: &DescribeConfigsResource<'_>, name: &str) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! A partition's size is that of its log files from the log start on. Nothing lags and nothing moves between folders.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
 use buslane_wire::messages::describe_log_dirs::{
@@ -12,22 +13,31 @@ use buslane_wire::messages::describe_log_dirs::{
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
-use crate::partitions::Topic;
+use crate::partitions::{Partition, Topic};
 
 pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: DescribeLogDirsRequest<'_> = decode(body, context.version)?;
     let table = node.topics.load_full();
     let topics = match &request.topics {
         None => {
-            let mut all: Vec<_> = table.iter().map(|topic| described(node, topic, |_| true)).collect();
+            let mut all: Vec<_> =
+                table.iter().map(|topic| described(node, topic, topic.partitions.iter())).collect();
             all.sort_by_key(|topic| topic.name);
             all
         }
-        Some(asked) => asked
-            .iter()
-            .filter_map(|asked| Some((table.named(asked.topic)?, asked.partitions.iter().copied().collect())))
-            .map(|(topic, wanted): (_, HashSet<i32>)| described(node, topic, |index| wanted.contains(&index)))
-            .collect(),
+        Some(asked) => {
+            // Each topic and each partition once, as in Kafka.
+            let mut wanted: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+            for asked in asked.iter().filter(|asked| table.named(asked.topic).is_some()) {
+                wanted.entry(asked.topic).or_default().extend(&asked.partitions);
+            }
+            let known = wanted.iter().filter_map(|(name, indexes)| Some((table.named(name)?, indexes)));
+            known
+                .map(|(topic, indexes)| {
+                    described(node, topic, indexes.iter().filter_map(|index| topic.partition(*index)))
+                })
+                .collect()
+        }
     };
     let space = node.context.store.space();
     let bytes = |bytes: Option<u64>| bytes.and_then(|b| i64::try_from(b).ok()).unwrap_or(-1);
@@ -43,8 +53,11 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
     context.answer(&DescribeLogDirsResponse { throttle_time_ms: 0, error_code: ErrorCode::NONE, results })
 }
 
-fn described<'a>(node: &Node, topic: &'a Topic, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic<'a> {
-    let partitions = topic.partitions.iter().filter(|partition| wanted(partition.id.partition));
+fn described<'a>(
+    node: &Node,
+    topic: &'a Topic,
+    partitions: impl Iterator<Item = &'a Arc<Partition>>,
+) -> DescribeLogDirsTopic<'a> {
     DescribeLogDirsTopic {
         name: &topic.name,
         partitions: partitions

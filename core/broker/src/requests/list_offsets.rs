@@ -14,7 +14,7 @@
 //! Other negative ones, and these in older versions, are UNSUPPORTED_VERSION, whether or not the partition exists (Kafka's
 //! `ReplicaManager.isListOffsetsTimestampUnsupported`). A partition named twice is INVALID_REQUEST each further time.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
@@ -41,12 +41,16 @@ pub async fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result
     let request: ListOffsetsRequest<'_> = decode(body, context.version)?;
     let table = node.topics.load_full();
     let mut topics = Vec::with_capacity(request.topics.len());
+    // By the place of the topic's name: it may be long, and is hashed once.
+    let mut names = HashMap::new();
     let mut seen = HashSet::new();
     for wanted in &request.topics {
         let topic = table.named(wanted.name);
+        let place = names.len();
+        let place = *names.entry(wanted.name).or_insert(place);
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
         for asked in &wanted.partitions {
-            let twice = !seen.insert((wanted.name, asked.partition_index));
+            let twice = !seen.insert((place, asked.partition_index));
             let partition = topic.and_then(|t| t.partition(asked.partition_index));
             partitions.push(match partition {
                 _ if twice => failed(asked, ErrorCode::INVALID_REQUEST),
