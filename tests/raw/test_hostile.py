@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import wire
+from harness import wide, wire
 from harness.broker import await_until
 from harness.cache import TESTS
 from harness.wire import Batch
@@ -80,6 +80,37 @@ def test_hostile_bytes_do_no_harm(target, seed):
             assert_within_memory(target)
             assert p99_of_a_normal_client(target) < 5
         assert int(hostile.communicate()[0]) > 500, "hardly any hostile connection was made"
+    finally:
+        hostile.kill()
+        hostile.wait()
+    assert_within_memory(target)
+    assert target.answers()
+
+
+@pytest.fixture(scope="module")
+def wide_target(target):
+    target.create_topic("wide", 4_000)
+    return target
+
+
+@pytest.mark.parametrize("entries", wide.KINDS)
+def test_requests_with_as_many_entries_as_fit_do_no_harm(wide_target, entries):
+    """Well-formed all of them: what is left is how much they cost."""
+    target = wide_target
+    p99_of_a_normal_client(target)  # warm-up
+    usual = p99_of_a_normal_client(target)
+    hostile = subprocess.Popen([sys.executable, "-m", "harness.wide", str(target.port), "6", entries], cwd=TESTS, stdout=subprocess.PIPE, text=True)
+    most = 0
+    try:
+        assert hostile.stdout.readline() == "ready\n"
+        assert_quick_enough(usual, target)
+        while hostile.poll() is None:
+            most = max(most, target.memory_kib() // 1024)
+            assert p99_of_a_normal_client(target) < 5
+            assert_within_memory(target)
+        answered, closed = map(int, hostile.communicate()[0].split())
+        print(f"{entries}: at most {most} MiB, {answered} answered, {closed} closed")
+        assert answered + closed > 0 or "waits" in entries, "no request was dealt with"
     finally:
         hostile.kill()
         hostile.wait()
