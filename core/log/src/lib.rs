@@ -11,6 +11,7 @@
 //! Source: design/core.md, "On disk", "Recover", "Whole", "Invariants".
 
 mod batch_chain;
+pub mod cleaner;
 pub mod data_dir;
 pub mod disk;
 pub mod dump;

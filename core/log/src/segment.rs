@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use buslane_wire::batch::{BatchHeader, HEADER_LEN};
 use buslane_wire::ids::{Durability, LeaderEpoch, SegmentRef};
 use parking_lot::{Mutex, RwLock};
 
@@ -311,6 +312,16 @@ impl Segment {
         let Some(file) = log.os_file() else { return Ok(None) };
         let since = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH);
         Ok(since.ok().map(|since| since.as_millis() as i64))
+    }
+
+    /// Timestamp that the first batch of a sealed copy begins with, in ms since the Unix epoch; `None` where it has none.
+    pub fn first_timestamp(&self) -> io::Result<Option<i64>> {
+        let mut head = [0; HEADER_LEN];
+        crate::fs::read_exact_at(&*self.log()?, &mut head, 0)?;
+        let header = BatchHeader::parse(&head).map_err(io::Error::other)?;
+        // Compaction puts the delete horizon in the base timestamp's place.
+        let first = if header.has_delete_horizon() { header.max_timestamp } else { header.base_timestamp };
+        Ok((first >= 0).then_some(first))
     }
 
     pub(crate) fn file_name(&self, part: Part) -> String {

@@ -403,11 +403,35 @@ impl Store {
         self.make(spec, recovery_epoch, Phase::Recovered)
     }
 
+    /// Makes an empty copy for compaction to fill ([`crate::cleaner`]), on behalf of the owner in `owner_epoch`. `spec` has
+    /// the epoch of the last segment that it takes the place of. The chain does not know it until it is sealed; until then
+    /// it is nobody's, and an orphan at the next start.
+    pub fn create_cleaned(
+        &self,
+        spec: SegmentSpec,
+        owner_epoch: LeaderEpoch,
+    ) -> Result<Arc<Segment>, CreateError> {
+        self.make_under(spec, owner_epoch, Phase::Recovered, |promised| promised > owner_epoch)
+    }
+
     fn make(
         &self,
         spec: SegmentSpec,
         creator: LeaderEpoch,
         phase: Phase,
+    ) -> Result<Arc<Segment>, CreateError> {
+        match phase {
+            Phase::Open => self.make_under(spec, creator, phase, |promised| promised > creator),
+            _ => self.make_under(spec, creator, phase, |promised| promised != creator),
+        }
+    }
+
+    fn make_under(
+        &self,
+        spec: SegmentSpec,
+        creator: LeaderEpoch,
+        phase: Phase,
+        fences: impl Fn(LeaderEpoch) -> bool,
     ) -> Result<Arc<Segment>, CreateError> {
         let SegmentSpec { segment, base_offset, epoch, durability } = spec;
         if self.shared.is_closed() {
@@ -419,11 +443,7 @@ impl Store {
         let fence = self.shared.fence(segment.partition);
         // Held until the copy is there: a promise waits for it.
         let promised = fence.0.read();
-        let fenced = match phase {
-            Phase::Open => *promised > creator,
-            _ => *promised != creator,
-        };
-        if fenced {
+        if fences(*promised) {
             return Err(CreateError::Fenced { segment, got: creator, promised: *promised });
         }
         if self.shared.segments.lock().contains_key(&segment) {

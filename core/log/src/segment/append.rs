@@ -7,6 +7,7 @@ use buslane_wire::batch::{BatchError, BatchHeader, StampedBatch};
 use buslane_wire::ids::{LeaderEpoch, SegmentRef};
 
 use super::{MAX_BYTES, Phase, Segment};
+use crate::batch_chain::Gaps;
 use crate::index::Entry;
 use crate::journal::JournalFailed;
 use crate::journal::record::Record;
@@ -129,7 +130,7 @@ impl Segment {
             slices.push(IoSlice::new(&batch.head));
             slices.push(IoSlice::new(batch.records));
         }
-        self.write(&headers, &mut slices, |phase| *phase == Phase::Open)
+        self.write(&headers, &mut slices, Gaps::Refused, |phase| *phase == Phase::Open)
     }
 
     /// Appends batches of another copy, verbatim, on behalf of a recovery or repair. `recovery_epoch` must be exactly the
@@ -160,7 +161,21 @@ impl Segment {
         if self.is_sealed() && headers.first().is_some_and(|first| first.base_offset == self.end_offset()) {
             self.unseal()?;
         }
-        self.write(&headers, &mut [IoSlice::new(bytes)], |phase| *phase == Phase::Recovered)
+        self.write(&headers, &mut [IoSlice::new(bytes)], Gaps::Refused, |phase| *phase == Phase::Recovered)
+    }
+
+    /// Appends what compaction left of other segments' batches, which are `headers` of `bytes`; offsets between them may be
+    /// missing. For a copy of [`crate::Store::create_cleaned`], which nobody reads before the chain knows it.
+    pub(crate) fn append_cleaned(
+        self: &Arc<Self>,
+        headers: &[BatchHeader],
+        bytes: &[u8],
+    ) -> Result<Appended, AppendError> {
+        let len: usize = headers.iter().map(BatchHeader::total_len).sum();
+        assert_eq!(len, bytes.len(), "{}: bytes of other batches", self.reference);
+        let _promised = self.fence.0.read();
+        let _writer = self.writer.lock();
+        self.write(headers, &mut [IoSlice::new(bytes)], Gaps::Allowed, |phase| *phase == Phase::Recovered)
     }
 
     /// Takes the local seal back, because a later recovery found more. Not synced: a machine crash that loses this
@@ -180,6 +195,7 @@ impl Segment {
         self: &Arc<Self>,
         headers: &[BatchHeader],
         slices: &mut [IoSlice<'_>],
+        gaps: Gaps,
         writable: impl Fn(&Phase) -> bool,
     ) -> Result<Appended, AppendError> {
         let segment = self.reference;
@@ -193,7 +209,8 @@ impl Segment {
         };
         let mut end = start;
         for header in headers {
-            if header.base_offset != expected {
+            let in_gap = header.base_offset > expected && gaps == Gaps::Allowed;
+            if header.base_offset != expected && !in_gap {
                 return Err(AppendError::OutOfOrder { segment, expected, got: header.base_offset });
             }
             expected = header.next_offset();
