@@ -167,6 +167,12 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
             check_stores(stores)?;
             change_partition(image, *partition, |p| chain::alter_stores(p, *segment, expected, stores))
         }
+        Command::ReplaceSegments { partition, epoch, replacements, clean_end_offset } => {
+            replacements.iter().try_for_each(|replacement| check_stores(&replacement.stores))?;
+            change_partition(image, *partition, |p| {
+                chain::replace(p, *epoch, replacements, *clean_end_offset)
+            })
+        }
         Command::SetFeature { name, expected, level } => {
             let current = image.feature(name);
             if current != *expected {

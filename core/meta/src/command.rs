@@ -30,6 +30,32 @@ pub struct OpenSegment {
     pub durability: Durability,
 }
 
+/// A sealed segment that compaction made of others, copied and synced on its stores.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Replacement {
+    /// The segments that go, in the order of the chain: sealed, each starting where the one before ends.
+    #[cbor(n(0), with = "crate::encoding::ids::segments")]
+    pub old: Vec<SegmentId>,
+    /// The one that takes their place: never used before, with [`COMPACTED`](crate::partition::COMPACTED) in its id.
+    #[cbor(n(1), with = "crate::encoding::ids::segment")]
+    pub new: SegmentId,
+    /// Where the first of them starts.
+    #[n(2)]
+    pub base_offset: i64,
+    /// Where the last of them ends, exclusive.
+    #[n(3)]
+    pub end_offset: i64,
+    /// Bytes of its log file.
+    #[n(4)]
+    pub bytes: u64,
+    /// Greatest record timestamp in ms since the Unix epoch, -1 when unknown.
+    #[n(5)]
+    pub max_timestamp: i64,
+    /// Stores that hold and synced all of it (SealedIsSynced).
+    #[cbor(n(6), with = "crate::encoding::ids::nodes")]
+    pub stores: Vec<NodeId>,
+}
+
 /// One change. The numbers are those of the encoding: docs/decisions/0004.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Command {
@@ -270,6 +296,26 @@ pub enum Command {
         /// Its level to be.
         #[n(2)]
         level: u16,
+    },
+    /// What one pass of compaction made: segments take the place of others, all of them or none. The epochs in which
+    /// records were written stay as they are.
+    ///
+    /// *Recognised*: the new segments are in the chain and [`clean_end_offset`](crate::PartitionImage::clean_end_offset) is
+    /// at or above this one.
+    #[n(15)]
+    ReplaceSegments {
+        /// Of which partition.
+        #[cbor(n(0), with = "crate::encoding::ids::partition")]
+        partition: TopicPartition,
+        /// Of the owner, who compacts.
+        #[cbor(n(1), with = "crate::encoding::ids::epoch")]
+        epoch: LeaderEpoch,
+        /// In the order of the chain; none when there was nothing to leave out.
+        #[n(2)]
+        replacements: Vec<Replacement>,
+        /// Below it no record is superseded by another one below it. At or below the sealed end; never falls.
+        #[n(3)]
+        clean_end_offset: i64,
     },
 }
 

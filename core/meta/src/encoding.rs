@@ -26,7 +26,7 @@ use crate::image::{Image, NodeImage, NodeState, TopicImage};
 const FORMAT: u8 = 1;
 
 /// The highest level that this build understands. Raised with each new command, field or meaning.
-pub const LEVEL: u16 = 1;
+pub const LEVEL: u16 = 2;
 
 /// Why bytes are no entry or image.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -51,14 +51,17 @@ impl From<minicbor::decode::Error> for EncodingError {
 }
 
 /// The level that introduced this form of the command: an older build must not apply it, since it would make another
-/// image of it. Every command so far is of the first one.
-fn level(_: &Command) -> u16 {
-    1
+/// image of it.
+fn level(command: &Command) -> u16 {
+    match command {
+        Command::ReplaceSegments { .. } => 2,
+        _ => 1,
+    }
 }
 
 /// The highest level that something in the image needs: an older build that knows it reads the image, too.
-fn image_level(_: &Image) -> u16 {
-    1
+fn image_level(image: &Image) -> u16 {
+    if image.partitions().any(|(_, p)| p.clean_end_offset.is_some()) { 2 } else { 1 }
 }
 
 /// One log entry's commands.

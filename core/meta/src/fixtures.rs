@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, TopicId, TopicPartition};
 
 use crate::apply::apply;
-use crate::command::{Command, OpenSegment};
+use crate::command::{Command, OpenSegment, Replacement};
 use crate::image::{Image, NodeImage, NodeState};
-use crate::partition::Loss;
+use crate::partition::{COMPACTED, Loss};
 
 pub(crate) const TOPIC: TopicId = TopicId([7; 16]);
 pub(crate) const P0: TopicPartition = TopicPartition { topic: TOPIC, partition: 0 };
@@ -74,6 +74,23 @@ pub(crate) fn advance_in(epoch: i32, offset: i64) -> Command {
     Command::AdvanceLogStart { partition: P0, offset, epoch: LeaderEpoch(epoch) }
 }
 
+/// A segment of compaction's in the place of others.
+pub(crate) fn replacement(old: &[u64], new: u64, base_offset: i64, end_offset: i64) -> Replacement {
+    Replacement {
+        old: old.iter().copied().map(SegmentId).collect(),
+        new: SegmentId(COMPACTED | new),
+        base_offset,
+        end_offset,
+        bytes: 700,
+        max_timestamp: 1_600_000_000_000,
+        stores: nodes(&[2]),
+    }
+}
+
+pub(crate) fn replace(epoch: i32, replacements: Vec<Replacement>, clean_end_offset: i64) -> Command {
+    Command::ReplaceSegments { partition: P0, epoch: LeaderEpoch(epoch), replacements, clean_end_offset }
+}
+
 /// One of each command, with every optional part in use.
 pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
     let loss = Loss { epoch: LeaderEpoch(3), end_offset: 500 };
@@ -110,6 +127,7 @@ pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
                 stores: nodes(&[1, 3]),
             },
         ),
+        ("ReplaceSegments", replace(4, vec![replacement(&[1, 2], 1, 0, 500)], 480)),
         ("SetFeature", Command::SetFeature { name: "group.version".to_owned(), expected: 0, level: 1 }),
     ]
 }

@@ -30,13 +30,13 @@ mod replay;
 mod snapshot_policy;
 
 pub use apply::{Outcomes, apply, apply_entry};
-pub use command::{Command, DroppedSegment, Event, OpenSegment};
+pub use command::{Command, DroppedSegment, Event, OpenSegment, Replacement};
 pub use consensus::{Consensus, Leader, ProposeError, Proposing};
 pub use epochs::EpochList;
 pub use image::{Image, NodeImage, NodeState, TopicImage};
 pub use local::{LocalConsensus, LocalState};
 pub use meta_log::{MetaLog, MetaLogError, MetaSyncSite};
 pub use offline::{OfflineEntry, OfflineMeta};
-pub use partition::{Loss, PartitionImage, SegmentImage, SegmentStatus};
+pub use partition::{COMPACTED, Loss, PartitionImage, SegmentImage, SegmentStatus};
 pub use raft::{RaftConsensus, StartError};
 pub use refused::{ChainMismatch, Counted, Refused};

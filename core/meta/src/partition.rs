@@ -19,6 +19,10 @@ pub struct Loss {
     pub end_offset: i64,
 }
 
+/// Set in the ids that compaction draws, which have no place in the order of a chain's other ids. An owner's counter (the low
+/// half of an id) does not come as far.
+pub const COMPACTED: u64 = 1 << 31;
+
 /// How far a segment has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum SegmentStatus {
@@ -43,10 +47,10 @@ pub enum SegmentStatus {
 /// One segment of a chain. A tiered segment's object joins it as a further field.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct SegmentImage {
-    /// Above every earlier id of its partition.
+    /// Above every earlier id of its partition; with [`COMPACTED`] only another one than all of them.
     #[cbor(n(0), with = "segment")]
     pub id: SegmentId,
-    /// Offset of its first record.
+    /// Where it starts: the offset of its first record, unless compaction took that away.
     #[n(1)]
     pub base_offset: i64,
     /// Epoch it was opened in.
@@ -104,6 +108,10 @@ pub struct PartitionImage {
     /// What was lost, oldest first; forgotten once the log start has moved past it.
     #[n(8)]
     pub losses: Vec<Loss>,
+    /// How far compaction has come, exclusive: below it no record is superseded by another one below it. None before the
+    /// first pass; of level 2.
+    #[n(9)]
+    pub clean_end_offset: Option<i64>,
 }
 
 impl PartitionImage {
@@ -121,6 +129,7 @@ impl PartitionImage {
             sealed_end_offset: 0,
             last_segment: SegmentId(0),
             losses: Vec::new(),
+            clean_end_offset: None,
         }
     }
 
@@ -158,7 +167,7 @@ impl PartitionImage {
             .sum()
     }
 
-    /// ChainContiguous: each segment starts where its predecessor ended, epochs and ids never fall, only the last one
+    /// ChainContiguous: each segment starts where its predecessor ended, epochs and owners' ids never fall, only the last one
     /// is open, nothing ends below the log start, and the epochs cover the log from its start on.
     ///
     /// # Panics
@@ -166,21 +175,28 @@ impl PartitionImage {
     pub fn check(&self) {
         let within = self.log_start_offset <= self.sealed_end_offset || self.open_segment().is_some();
         assert!(within, "the log starts beyond its end: {self:?}");
+        let mut newest = None;
+        for id in self.chain.iter().map(|s| s.id).filter(|id| id.0 & COMPACTED == 0) {
+            assert!(newest.is_none_or(|newest| newest < id), "a segment id fell: {id} in {self:?}");
+            newest = Some(id);
+        }
         for pair in self.chain.windows(2) {
             let end = pair[0].end_offset();
             assert_eq!(end, Some(pair[1].base_offset), "ChainContiguous: {pair:?}");
             assert!(pair[0].epoch <= pair[1].epoch, "an epoch fell: {pair:?}");
-            assert!(pair[0].id < pair[1].id, "a segment id fell: {pair:?}");
         }
         if let Some(last) = self.chain.last() {
             let end = last.end_offset().unwrap_or(last.base_offset);
             assert_eq!(end, self.sealed_end_offset, "the chain's end: {self:?}");
-            assert!(last.id <= self.last_segment && last.epoch <= self.epoch, "beyond the newest: {last:?}");
+            let known = last.id <= self.last_segment || last.id.0 & COMPACTED != 0;
+            assert!(known && last.epoch <= self.epoch, "beyond the newest: {last:?}");
         }
         if let Some(end) = self.chain.first().and_then(|s| s.end_offset()) {
             let start = self.log_start_offset;
             assert!(end > start, "a segment ends at {end}, not above the log start {start}");
         }
+        let clean = self.clean_end_offset.is_none_or(|end| end <= self.sealed_end_offset);
+        assert!(clean, "compacted beyond the sealed end: {self:?}");
         self.epochs.check();
         let first = self.epochs.first().map(|(_, start)| start);
         assert_eq!(first, Some(self.log_start_offset), "the epochs start at the log start: {self:?}");

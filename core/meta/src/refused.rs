@@ -131,6 +131,20 @@ pub enum ChainMismatch {
         /// The proposer's.
         got: SegmentId,
     },
+    /// The id is in the chain already, or not one of compaction's.
+    #[error("segment id {got} is not a new one of compaction's")]
+    NotNew {
+        /// The proposer's.
+        got: SegmentId,
+    },
+    /// The segments cover other offsets, each range exclusive at its end.
+    #[error("the segments cover offsets {current:?}, not {got:?}")]
+    Range {
+        /// The proposer's.
+        got: (i64, i64),
+        /// What they cover.
+        current: (i64, i64),
+    },
     /// The stores, of the plan or of a segment, are others.
     #[error("the stores are {current:?}, not {expected:?}")]
     Stores {

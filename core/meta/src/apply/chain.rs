@@ -1,12 +1,13 @@
 //! The commands that change one partition's chain and epochs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentId};
 
 use super::{check_stores, other_stores};
-use crate::command::{DroppedSegment, Event, OpenSegment};
-use crate::partition::{Loss, PartitionImage, SegmentImage, SegmentStatus};
+use crate::command::{DroppedSegment, Event, OpenSegment, Replacement};
+use crate::partition::{COMPACTED, Loss, PartitionImage, SegmentImage, SegmentStatus};
 use crate::refused::{ChainMismatch, Refused};
 
 fn expect_epoch(partition: &PartitionImage, got: LeaderEpoch) -> Result<(), Refused> {
@@ -155,6 +156,85 @@ pub(super) fn alter_stores(
     }
     Arc::make_mut(sealed).stores = stores.to_vec();
     Ok(Event::Done)
+}
+
+pub(super) fn replace(
+    partition: &mut PartitionImage,
+    epoch: LeaderEpoch,
+    replacements: &[Replacement],
+    clean_end_offset: i64,
+) -> Result<Event, Refused> {
+    expect_epoch(partition, epoch)?;
+    let end = partition.sealed_end_offset;
+    if clean_end_offset > end {
+        return Err(Refused::BeyondEnd { got: clean_end_offset, end });
+    }
+    // All are found before anything changes.
+    let mut found = Vec::with_capacity(replacements.len());
+    let mut from = 0;
+    for replacement in replacements {
+        let place = place_of(partition, from, replacement)?;
+        from = place.end;
+        found.push(place);
+    }
+    for (at, Replacement { new, .. }) in replacements.iter().enumerate() {
+        let taken = partition.chain.iter().any(|s| s.id == *new)
+            || replacements[..at].iter().any(|earlier| earlier.new == *new);
+        if taken || new.0 & COMPACTED == 0 {
+            return Err(Refused::Chain(ChainMismatch::NotNew { got: *new }));
+        }
+    }
+    let mut dropped = Vec::new();
+    // From the back, so that the places before stay where they are.
+    for (replacement, place) in replacements.iter().zip(found).rev() {
+        let last = &partition.chain[place.end - 1];
+        let made = SegmentImage {
+            id: replacement.new,
+            base_offset: replacement.base_offset,
+            epoch: last.epoch,
+            stores: replacement.stores.clone(),
+            durability: last.durability,
+            status: SegmentStatus::Sealed {
+                end_offset: replacement.end_offset,
+                bytes: replacement.bytes,
+                max_timestamp: replacement.max_timestamp,
+            },
+        };
+        let old = partition.chain.splice(place, [Arc::new(made)]);
+        dropped.extend(old.map(|s| DroppedSegment { id: s.id, base_offset: s.base_offset }));
+    }
+    partition.clean_end_offset = Some(clean_end_offset.max(partition.clean_end_offset.unwrap_or(0)));
+    Ok(Event::Dropped(dropped))
+}
+
+/// Where in the chain the segments that go are, at or after `from`.
+fn place_of(
+    partition: &PartitionImage,
+    from: usize,
+    replacement: &Replacement,
+) -> Result<Range<usize>, Refused> {
+    let Replacement { old, new, base_offset, end_offset, .. } = replacement;
+    let not_sealed = |got: SegmentId| Refused::Chain(ChainMismatch::NotSealed { got });
+    let first = *old.first().ok_or(not_sealed(*new))?;
+    let start =
+        partition.chain.iter().skip(from).position(|s| s.id == first).ok_or(not_sealed(first))? + from;
+    for (at, id) in old.iter().enumerate() {
+        let there = partition.chain.get(start + at).filter(|s| s.id == *id && s.end_offset().is_some());
+        let Some(there) = there else { return Err(not_sealed(*id)) };
+        let before = (at > 0).then(|| partition.chain[start + at - 1].end_offset()).flatten();
+        if before.is_some_and(|end| end != there.base_offset) {
+            return Err(not_sealed(*id));
+        }
+    }
+    let place = start..start + old.len();
+    let (base, end) = (partition.chain[start].base_offset, partition.chain[place.end - 1].end_offset());
+    if (base, end) != (*base_offset, Some(*end_offset)) {
+        return Err(Refused::Chain(ChainMismatch::Range {
+            got: (*base_offset, *end_offset),
+            current: (base, end.unwrap_or(base)),
+        }));
+    }
+    Ok(place)
 }
 
 fn check_open(partition: &PartitionImage, end: i64, open: &OpenSegment) -> Result<(), Refused> {

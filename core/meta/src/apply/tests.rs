@@ -5,9 +5,9 @@ mod model;
 use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentId, TopicId, TopicPartition};
 
 use super::*;
-use crate::command::DroppedSegment;
+use crate::command::{DroppedSegment, Replacement};
 use crate::fixtures::*;
-use crate::partition::{Loss, SegmentStatus};
+use crate::partition::{COMPACTED, Loss, SegmentStatus};
 
 fn run(image: &Image, command: &Command) -> (Image, Event) {
     let (next, event) = apply(image, command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -401,4 +401,91 @@ fn an_image_that_was_handed_out_does_not_change() {
 fn the_internal_topics_are_told_by_name() {
     let image = image_of(&[create_topic(TOPIC, "__consumer_offsets", 1)]);
     assert!(image.topic(TOPIC).unwrap().is_internal());
+}
+
+/// A topic with segments 1 [0, 100), 2 [100, 150), 3 [150, 200) sealed in epochs 0, 0 and 1, and 1 << 32 | 2 open.
+fn three_sealed() -> Image {
+    image_of(&[
+        create_topic(TOPIC, "orders", 1),
+        open(0, 1, 0),
+        seal_with(0, 1, 100, None, Some(open_segment(2, 100))),
+        seal(0, 2, 150),
+        assign(0, 2),
+        open(1, 1 << 32 | 1, 150),
+        seal_with(1, 1 << 32 | 1, 200, None, Some(open_segment(1 << 32 | 2, 200))),
+    ])
+}
+
+fn chain(image: &Image) -> Vec<(u64, i64, Option<i64>)> {
+    p0(image).chain.iter().map(|s| (s.id.0, s.base_offset, s.end_offset())).collect()
+}
+
+#[test]
+fn segments_are_replaced_by_what_compaction_made_of_them() {
+    let image = three_sealed();
+    let third = 1 << 32 | 1;
+    let both = vec![replacement(&[1, 2], 7, 0, 150), replacement(&[third], 6, 150, 200)];
+    let (next, event) = run(&image, &replace(1, both.clone(), 180));
+    assert_eq!(event, Event::Dropped(vec![dropped(third, 150), dropped(1, 0), dropped(2, 100)]));
+    let made = [(COMPACTED | 7, 0, Some(150)), (COMPACTED | 6, 150, Some(200)), (1 << 32 | 2, 200, None)];
+    assert_eq!(chain(&next), made);
+    let p = p0(&next);
+    assert_eq!(p.clean_end_offset, Some(180));
+    assert_eq!((p.chain[0].epoch, p.chain[1].epoch), (LeaderEpoch(0), LeaderEpoch(1)));
+    assert_eq!((p.chain[0].stores.as_slice(), p.sealed_bytes()), (&nodes(&[2])[..], 1_400));
+    assert_eq!((&p.epochs, p.last_segment), (&p0(&image).epochs, p0(&image).last_segment));
+
+    // Nothing to leave out: only that is noted. It never falls.
+    let (noted, event) = run(&next, &replace(1, vec![], 150));
+    assert_eq!((chain(&noted), event), (made.to_vec(), Event::Dropped(vec![])));
+    assert_eq!(p0(&noted).clean_end_offset, Some(180));
+
+    // What compaction made is compacted again, beside what the owner goes on to write.
+    let (sealed, _) = run(&noted, &seal(1, 1 << 32 | 2, 300));
+    let again = replacement(&[COMPACTED | 6, 1 << 32 | 2], 8, 150, 300);
+    let (again, _) = run(&sealed, &replace(1, vec![again], 300));
+    assert_eq!(chain(&again), [(COMPACTED | 7, 0, Some(150)), (COMPACTED | 8, 150, Some(300))]);
+    let (opened, _) = run(&again, &open(1, 1 << 32 | 3, 300));
+    assert_eq!(p0(&opened).open_segment().unwrap().id, SegmentId(1 << 32 | 3));
+}
+
+#[test]
+fn a_replacement_of_something_else_is_refused_and_changes_nothing() {
+    use ChainMismatch::*;
+    let image = three_sealed();
+    let (third, open) = (1 << 32 | 1, 1 << 32 | 2);
+    let not_sealed = |id| NotSealed { got: SegmentId(id) };
+    let range = |got, current| Range { got, current };
+    let mut not_of_compaction = replacement(&[1], 7, 0, 100);
+    not_of_compaction.new = SegmentId(7);
+    let new = |id| NotNew { got: SegmentId(id) };
+    let table = [
+        (vec![replacement(&[5], 7, 0, 100)], not_sealed(5)),
+        (vec![replacement(&[], 7, 0, 100)], not_sealed(COMPACTED | 7)),
+        (vec![replacement(&[third, open], 7, 150, 300)], not_sealed(open)),
+        (vec![replacement(&[1, third], 7, 0, 200)], not_sealed(third)),
+        (vec![replacement(&[2, 1], 7, 0, 150)], not_sealed(1)),
+        // The same one twice, or out of order.
+        (vec![replacement(&[1], 7, 0, 100), replacement(&[1], 8, 0, 100)], not_sealed(1)),
+        (vec![replacement(&[2], 7, 100, 150), replacement(&[1], 8, 0, 100)], not_sealed(1)),
+        (vec![replacement(&[1, 2], 7, 0, 149)], range((0, 149), (0, 150))),
+        (vec![replacement(&[2], 7, 99, 150)], range((99, 150), (100, 150))),
+        (vec![not_of_compaction], new(7)),
+        (vec![replacement(&[1], 7, 0, 100), replacement(&[2], 7, 100, 150)], new(COMPACTED | 7)),
+    ];
+    for (replacements, expected) in table {
+        let refused = apply(&image, &replace(1, replacements.clone(), 0)).unwrap_err();
+        assert_eq!(refused, Refused::Chain(expected), "{replacements:?}");
+    }
+    let right = replacement(&[1], 7, 0, 100);
+    let stale = apply(&image, &replace(0, vec![right.clone()], 0)).unwrap_err();
+    assert_eq!(stale, Refused::Epoch { got: LeaderEpoch(0), current: LeaderEpoch(1) });
+    let beyond = apply(&image, &replace(1, vec![right.clone()], 201)).unwrap_err();
+    assert_eq!(beyond, Refused::BeyondEnd { got: 201, end: 200 });
+    let nowhere = Replacement { stores: vec![], ..right.clone() };
+    assert_eq!(apply(&image, &replace(1, vec![nowhere], 0)).unwrap_err(), Refused::NoStore);
+    // The id stays taken while it is in the chain.
+    let (taken, _) = run(&image, &replace(1, vec![right], 100));
+    let again = apply(&taken, &replace(1, vec![replacement(&[2], 7, 100, 150)], 100)).unwrap_err();
+    assert_eq!(again, Refused::Chain(new(COMPACTED | 7)));
 }

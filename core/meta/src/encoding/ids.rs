@@ -41,6 +41,16 @@ id!(
     segment, SegmentId, |value, e| e.u64(value.0)?, |d| d.u64().map(SegmentId)
 );
 id!(
+    /// Segments in order.
+    segments, Vec<SegmentId>, |value, e| {
+        e.array(value.len() as u64)?;
+        for segment in value {
+            e.u64(segment.0)?;
+        }
+    },
+    |d| d.array_iter::<u64>()?.map(|n| n.map(SegmentId)).collect()
+);
+id!(
     /// A topic id's 16 bytes.
     topic, TopicId, |value, e| e.bytes(&value.0)?, |d| {
         let at = d.position();

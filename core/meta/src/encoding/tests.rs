@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixtures::{each_command, used_image};
+use crate::fixtures::{each_command, replace, replacement, used_image};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -16,8 +16,11 @@ fn unhex(text: &str) -> Vec<u8> {
 /// The bytes that level 1 writes, by name. They are on people's disks: they may be added to, never changed.
 const GOLDEN: &str = include_str!("../../tests/golden/level-1.txt");
 
+/// What level 2 has beyond it.
+const GOLDEN_2: &str = include_str!("../../tests/golden/level-2.txt");
+
 fn golden() -> Vec<(&'static str, Vec<u8>)> {
-    let lines = GOLDEN.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+    let lines = GOLDEN.lines().chain(GOLDEN_2.lines()).filter(|l| !l.starts_with('#') && !l.is_empty());
     lines.map(|l| l.split_once(' ').unwrap()).map(|(name, bytes)| (name, unhex(bytes))).collect()
 }
 
@@ -70,13 +73,24 @@ fn what_level_1_wrote_is_read_as_ever() {
 
 #[test]
 fn a_later_level_is_named_as_such() {
-    // [[2, [0]]]: a command of level 2, whatever it is.
-    let later = [1, 0x81, 0x82, 0x02, 0x81, 0x00];
-    assert_eq!(decode_entry(&later), Err(EncodingError::Newer { found: 2 }));
-    assert_eq!(decode_image(&[1, 0x82, 0x02, 0x80]), Err(EncodingError::Newer { found: 2 }));
+    // [[3, [0]]]: a command of level 3, whatever it is.
+    let later = [1, 0x81, 0x82, 0x03, 0x81, 0x00];
+    assert_eq!(decode_entry(&later), Err(EncodingError::Newer { found: 3 }));
+    assert_eq!(decode_image(&[1, 0x82, 0x03, 0x80]), Err(EncodingError::Newer { found: 3 }));
     assert_eq!(decode_entry(&[2]), Err(EncodingError::Newer { found: 2 }));
-    let text = EncodingError::Newer { found: 2 }.to_string();
-    assert!(text.contains("level 2") && text.contains("understands 1"), "{text}");
+    let text = EncodingError::Newer { found: 3 }.to_string();
+    assert!(text.contains("level 3") && text.contains("understands 2"), "{text}");
+}
+
+#[test]
+fn an_image_is_of_the_level_that_something_in_it_needs() {
+    let before = encode_image(&used_image());
+    assert_eq!(before[2], 1, "nothing is compacted: an older version reads it");
+    let compacted =
+        crate::apply::apply(&used_image(), &replace(1, vec![replacement(&[2], 9, 100, 150)], 120));
+    let compacted = compacted.unwrap().0;
+    let bytes = encode_image(&compacted);
+    assert_eq!((bytes[2], decode_image(&bytes)), (2, Ok(compacted)));
 }
 
 #[test]
