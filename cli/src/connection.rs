@@ -1,10 +1,14 @@
 //! Reaching a broker as a Kafka client, and saying clearly why not.
 //!
+//! [`BrokerArgs`] says where the brokers are, for every client verb. What only moves records uses librdkafka and adds its
+//! settings ([`ClientArgs`]); what administrates uses [`crate::admin`].
+//!
 //! librdkafka retries silently for ever, so every verb first tries the addresses itself ([`ClientArgs::reach`]) and asks
 //! for the cluster's metadata with a time limit ([`cluster`]). What librdkafka reports meanwhile is kept by [`Listener`]
 //! and ends up in the error message.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +30,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Where the brokers are. Flags of every client verb.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
-pub struct ClientArgs {
+pub struct BrokerArgs {
     /// Brokers to start from, separated by commas; one that answers is enough
     #[arg(
         short,
@@ -40,41 +44,75 @@ pub struct ClientArgs {
     /// How long to wait for a broker's answer
     #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     pub timeout: Duration,
+}
+
+/// The flags of verbs that are clients on librdkafka.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct ClientArgs {
+    #[command(flatten)]
+    pub brokers: BrokerArgs,
 
     /// A librdkafka client setting, such as `fetch.min.bytes=1000`; may be repeated
     #[arg(short = 'X', long = "client-config", value_parser = parse_pair, value_name = "KEY=VALUE")]
     pub client_config: Vec<(String, String)>,
 }
 
-impl ClientArgs {
+/// Whoever has these flags has those of [`BrokerArgs`] too.
+impl Deref for ClientArgs {
+    type Target = BrokerArgs;
+
+    fn deref(&self) -> &BrokerArgs {
+        &self.brokers
+    }
+}
+
+impl BrokerArgs {
     /// Tries to connect to each address in turn. Ok as soon as one takes the connection.
     ///
     /// # Errors
-    /// Usage when an address cannot be read; Unreachable, with a reason per address, when none can be connected to.
+    /// As [`Self::first`].
     pub fn reach(&self) -> Result<(), Failure> {
-        let mut reasons = Vec::new();
-        for address in self.bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-            let (host, port) = split_address(address).map_err(Failure::usage)?;
-            match connect(&host, port, self.timeout.min(CONNECT_LIMIT)) {
-                Ok(()) => return Ok(()),
-                Err(reason) => reasons.push(format!("{host}:{port}: {reason}")),
-            }
-        }
-        if reasons.is_empty() {
+        self.first(|host, port, limit| {
+            connect(host, port, limit).map(|_| ()).map_err(|reason| format!("{host}:{port}: {reason}"))
+        })
+    }
+
+    /// The first of the addresses with which `reach` succeeds. It is given a time limit, and answers with the address
+    /// and the reason where it does not. The whole limit is for the last address: before it a host that swallows packets
+    /// must not use it up.
+    ///
+    /// # Errors
+    /// Usage when an address cannot be read; Unreachable, with a reason per address, when none can be reached.
+    pub fn first<T>(&self, reach: impl Fn(&str, u16, Duration) -> Result<T, String>) -> Result<T, Failure> {
+        let addresses: Vec<_> =
+            self.bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()).collect();
+        let Some(last) = addresses.len().checked_sub(1) else {
             return Err(Failure::usage(
                 "--bootstrap (or BUSLANE_BOOTSTRAP) names no address; write HOST:PORT",
             ));
+        };
+        let mut reasons = Vec::new();
+        for (position, address) in addresses.into_iter().enumerate() {
+            let (host, port) = split_address(address).map_err(Failure::usage)?;
+            let limit = if position < last { self.timeout.min(CONNECT_LIMIT) } else { self.timeout };
+            match reach(&host, port, limit) {
+                Ok(reached) => return Ok(reached),
+                Err(reason) => reasons.push(reason),
+            }
         }
         Err(Failure::new(
             Status::Unreachable,
             format!(
-                "cannot connect to a broker: {}\n`scripts/dev` or `buslane server` starts one on 127.0.0.1:9092; \
+                "cannot reach a broker: {}\n`scripts/dev` or `buslane server` starts one on 127.0.0.1:9092; \
                  --bootstrap HOST:PORT or BUSLANE_BOOTSTRAP names another",
                 reasons.join("; ")
             ),
         ))
     }
+}
 
+impl ClientArgs {
     /// The settings common to all our clients. The user's own come last, in [`Self::finish`].
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -126,15 +164,16 @@ fn split_address(address: &str) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port))
 }
 
-fn connect(host: &str, port: u16, limit: Duration) -> Result<(), String> {
+/// Connects to the first of the host's addresses that takes it, each with this time limit, at most [`CONNECT_LIMIT`].
+pub fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {
     let addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
         .map_err(|error| format!("the name does not resolve ({error})"))?
         .collect();
     let mut reason = "the name has no address".to_owned();
     for address in addresses {
-        match TcpStream::connect_timeout(&address, limit) {
-            Ok(_) => return Ok(()),
+        match TcpStream::connect_timeout(&address, limit.min(CONNECT_LIMIT)) {
+            Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 reason = "connection refused, nothing listens there".to_owned();
             }
@@ -267,15 +306,18 @@ fn is_not_now(error: &KafkaError) -> bool {
 
 /// The named topic, or the failure that says it is not there and what is.
 pub fn topic<'m>(metadata: &'m Metadata, name: &str) -> Result<&'m MetadataTopic, Failure> {
-    metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(|| {
-        Failure::new(
-            Status::Existence,
-            format!(
-                "there is no topic '{name}'; `buslane topic list` shows those there are, \
-                 `buslane topic create {name}` creates it"
-            ),
-        )
-    })
+    metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(|| no_topic(name))
+}
+
+/// There is no such topic; what is, and what to do.
+pub fn no_topic(name: &str) -> Failure {
+    Failure::new(
+        Status::Existence,
+        format!(
+            "there is no topic '{name}'; `buslane topic list` shows those there are, \
+             `buslane topic create {name}` creates it"
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -302,11 +344,7 @@ mod tests {
     fn nobody_listening_is_named_as_such() {
         // A port that was free a moment ago; on loopback nobody takes it in between.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let args = ClientArgs {
-            bootstrap: format!("127.0.0.1:{port}"),
-            timeout: Duration::from_secs(1),
-            client_config: vec![],
-        };
+        let args = BrokerArgs { bootstrap: format!("127.0.0.1:{port}"), timeout: Duration::from_secs(1) };
         let failure = args.reach().unwrap_err();
         assert_eq!(failure.status, Status::Unreachable);
         let message = failure.error.to_string();
@@ -341,10 +379,9 @@ mod tests {
     fn one_reachable_address_is_enough() {
         let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = open.local_addr().unwrap().port();
-        let args = ClientArgs {
+        let args = BrokerArgs {
             bootstrap: format!("nowhere.invalid:1, 127.0.0.1:{port}"),
             timeout: Duration::from_secs(1),
-            client_config: vec![],
         };
         args.reach().unwrap();
     }

@@ -1,6 +1,7 @@
 //! The `buslane` binary: flags, configuration, start and stop. It owns no logic of the log: the server is
 //! `buslane-broker`, offline reading is `buslane-log` (and `buslane-meta` for the names of topics), and every client verb
-//! is an ordinary Kafka client (librdkafka), so each of them works against Apache Kafka too.
+//! is an ordinary Kafka client, so each of them works against Apache Kafka too: on librdkafka what moves records, on
+//! [`admin`] what administrates.
 //!
 //! One file per verb; what they share:
 //! * [`exit`]: the exit codes and the error that carries one.
@@ -8,11 +9,13 @@
 //! * [`output`]: data on stdout, a closed pipe is no error. Everything else goes to stderr.
 //! * [`interrupt`]: Ctrl-C and SIGTERM as a flag that loops look at.
 
+mod admin;
 mod bench;
 mod completion;
 mod connection;
 mod consume;
 mod exit;
+mod group;
 mod interrupt;
 mod log;
 mod logging;
@@ -27,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 /// A durable log that speaks the Kafka protocol.
 ///
-/// `buslane topic`, `produce`, `consume` and `bench` are Kafka clients: they work against any Kafka-compatible broker.
+/// `buslane topic`, `group`, `produce`, `consume` and `bench` are Kafka clients: they work against any Kafka-compatible broker.
 #[derive(Parser)]
 #[command(name = "buslane", version, max_term_width = 110, after_long_help = exit::HELP)]
 struct Cli {
@@ -44,6 +47,8 @@ enum Verb {
     Topic(topic::TopicVerb),
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
+    #[command(subcommand)]
+    Group(group::GroupVerb),
     #[command(subcommand)]
     Bench(bench::BenchVerb),
     #[command(subcommand)]
@@ -65,6 +70,7 @@ fn main() -> std::process::ExitCode {
         Verb::Topic(verb) => topic::run(verb),
         Verb::Produce(args) => produce::run(args),
         Verb::Consume(args) => consume::run(args),
+        Verb::Group(verb) => group::run(verb),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Log(verb) => log::run(verb),
         Verb::Completion(args) => completion::run(&args),

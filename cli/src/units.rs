@@ -36,6 +36,39 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("'{text}' is not a duration; write for example 500ms, 10s, 2m, 1h"))
 }
 
+/// As [`parse_duration`], and as ISO 8601 and Kafka's tools write it: `PT1H30M`, `P2D`, `P1DT12H`, `PT0.5S`.
+pub fn parse_period(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let Some(period) = text.strip_prefix('P') else { return parse_duration(text) };
+    let wrong = || format!("'{text}' is not a duration; write for example PT1H30M, P2D, or 90m");
+    let (date, time) = match period.split_once('T') {
+        Some((_, "")) => return Err(wrong()),
+        Some((date, time)) => (date, time),
+        None => (period, ""),
+    };
+    let in_days = seconds(date, &[('W', 604_800.0), ('D', 86_400.0)]).ok_or_else(wrong)?;
+    let in_hours = seconds(time, &[('H', 3_600.0), ('M', 60.0), ('S', 1.0)]).ok_or_else(wrong)?;
+    if period.is_empty() {
+        return Err(wrong());
+    }
+    Duration::try_from_secs_f64(in_days + in_hours).map_err(|_| wrong())
+}
+
+/// Numbers, each followed by one of the units, in their order.
+fn seconds(mut text: &str, mut units: &[(char, f64)]) -> Option<f64> {
+    let mut sum = 0.0;
+    while !text.is_empty() {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, rest) = text.split_at(end);
+        let unit = rest.chars().next()?;
+        let position = units.iter().position(|(name, _)| *name == unit)?;
+        sum += number.parse::<f64>().ok()? * units[position].1;
+        units = &units[position + 1..];
+        text = &rest[1..];
+    }
+    Some(sum)
+}
+
 /// `1763892000000` (milliseconds since 1970), `2026-11-23T10:00:00Z`, `2026-11-23 10:00:00`, `2026-11-23`, or how long
 /// ago: `15m`, `2h`.
 pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
@@ -66,7 +99,8 @@ fn parse_time_at(text: &str, now: SystemTime) -> Result<TimestampMs, String> {
         })
 }
 
-fn timestamp_ms(time: SystemTime) -> TimestampMs {
+/// Milliseconds since 1970.
+pub fn timestamp_ms(time: SystemTime) -> TimestampMs {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_millis() as i64,
         Err(before) => -(before.duration().as_millis() as i64),
@@ -127,6 +161,24 @@ mod tests {
         }
         for text in ["", "yesterday", "2026-13-01", "99999999999999999999"] {
             assert!(parse_time_at(text, now).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_as_people_and_as_kafkas_tools_write_them() {
+        for (text, seconds) in [
+            ("PT1H", 3600.0),
+            ("PT1H30M", 5400.0),
+            ("P2D", 172_800.0),
+            ("P1DT12H", 129_600.0),
+            ("P1W", 604_800.0),
+            ("PT0.5S", 0.5),
+            ("90m", 5400.0),
+        ] {
+            assert_eq!(parse_period(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "P", "PT", "P1DT", "PT1", "PTH", "PT1M1H", "PT1D", "P1H", "PT.S", "PT-1H", "P1Y"] {
+            assert!(parse_period(text).is_err(), "{text}");
         }
     }
 
