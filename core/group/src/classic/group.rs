@@ -316,8 +316,8 @@ impl ClassicGroup {
             self.support.iter().filter(|(_, support)| **support == count).map(|(name, _)| name).collect();
         let mut votes: HashMap<&Arc<str>, usize> = HashMap::new();
         for member in self.members.values() {
-            let vote =
-                member.vote(&candidates).expect("members share a protocol: joining is refused otherwise");
+            // Members share one: joining is refused otherwise.
+            let vote = member.vote(&candidates)?;
             *votes.entry(vote).or_insert(0) += 1;
         }
         let most = votes.values().max()?;
