@@ -70,7 +70,7 @@ impl Collector for PartitionMetrics {
             ("partitions_recovering", "Partitions whose end is being found out: not served yet", recovering),
             (
                 "partitions_offline",
-                "Partitions that are not served until the next start; the log says why",
+                "Partitions that cannot be read or written; the log says why",
                 offline.len() as i64,
             ),
         ];
@@ -79,7 +79,7 @@ impl Collector for PartitionMetrics {
             ConstGauge::new(count).encode(encoder)?;
         }
         let told = [
-            ("partition_offline", "1 for each partition that is not served until the next start", offline),
+            ("partition_offline", "1 for each partition that cannot be read or written", offline),
             (
                 "partition_losses",
                 "Recorded losses of a partition, until its log start has passed them",
