@@ -107,7 +107,8 @@ pub(crate) fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSe
     let millis = |d: std::time::Duration| d.as_millis().to_string();
     // What nobody changed is told as Kafka's default, not as this server's choice.
     let mut set = |name: &str, value: String| {
-        let key = KEYS.iter().find(|key| key.server_key == Some(name)).expect("the name of a topic's default");
+        let key =
+            KEYS.iter().find(|key| key.server_key == Some(name)).expect("the name of a topic's default");
         if value != key.default {
             defaults.insert(name.to_owned(), value);
         }
