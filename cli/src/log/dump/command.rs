@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use buslane_meta::{Command, NodeState, OfflineMeta, OpenSegment};
+use buslane_meta::{Command, NodeState, OfflineMeta, OpenSegment, Replacement};
 use buslane_wire::ids::{NodeId, TopicId, TopicPartition};
 use serde_json::{Map, Value, json};
 
@@ -151,6 +151,26 @@ fn name(command: &Command, names: &Names) -> (&'static str, Vec<(&'static str, V
             "set_feature",
             vec![("feature", json!(name)), ("expected", json!(expected)), ("level", json!(level))],
         ),
+        Command::ReplaceSegments { partition, epoch, replacements, clean_end_offset } => {
+            let replaced = |one: &Replacement| {
+                json!({
+                    "old": one.old,
+                    "new": one.new,
+                    "base_offset": one.base_offset,
+                    "end_offset": one.end_offset,
+                    "bytes": one.bytes,
+                    "max_timestamp": (one.max_timestamp >= 0).then_some(one.max_timestamp),
+                    "stores": one.stores,
+                })
+            };
+            let replacements: Vec<Value> = replacements.iter().map(replaced).collect();
+            let fields = vec![
+                ("epoch", json!(epoch)),
+                ("replacements", json!(replacements)),
+                ("clean_end_offset", json!(clean_end_offset)),
+            ];
+            ("replace_segments", of(*partition, fields))
+        }
     }
 }
 
