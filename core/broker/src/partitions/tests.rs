@@ -34,7 +34,10 @@ async fn produce(partition: &Arc<Partition>) {
     let mut ticket = partition.append(Batch { header, max_timestamp: None, bytes: bytes.into() }, Acks::All);
     loop {
         ticket = match ticket {
-            Ticket::Done(result) => return drop(result.unwrap()),
+            Ticket::Done(result) => {
+                result.unwrap();
+                return;
+            }
             Ticket::Confirming(receiver) => Ticket::Done(Ok(receiver.await.unwrap())),
             Ticket::Waiting(receiver) => receiver.await.unwrap(),
         };
