@@ -5,6 +5,7 @@
 //! request has a time limit. What it can ask for, by subject:
 //! * [`cluster`]: nodes, topics, and the offsets of partitions.
 //! * [`groups`]: list, describe, delete; committed offsets. [`assignment`]: what classic members own.
+//! * [`settings`]: show and change. [`topics`]: add partitions.
 //!
 //! A topic or group that a broker does not know is an answer. "Not now" (a coordinator that loads, a partition that
 //! changes hands) is asked again until the time limit: [`Admin::patiently`].
@@ -14,6 +15,8 @@ pub mod cluster;
 mod connection;
 pub mod groups;
 mod refusal;
+pub mod settings;
+pub mod topics;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

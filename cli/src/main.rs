@@ -12,6 +12,7 @@
 mod admin;
 mod bench;
 mod completion;
+mod config;
 mod connection;
 mod consume;
 mod exit;
@@ -30,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 /// A durable log that speaks the Kafka protocol.
 ///
-/// `buslane topic`, `group`, `produce`, `consume` and `bench` are Kafka clients: they work against any Kafka-compatible broker.
+/// `buslane topic`, `group`, `config`, `produce`, `consume` and `bench` are Kafka clients: they work against any Kafka-compatible broker.
 #[derive(Parser)]
 #[command(name = "buslane", version, max_term_width = 110, after_long_help = exit::HELP)]
 struct Cli {
@@ -49,6 +50,8 @@ enum Verb {
     Consume(consume::ConsumeArgs),
     #[command(subcommand)]
     Group(group::GroupVerb),
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
     #[command(subcommand)]
     Bench(bench::BenchVerb),
     #[command(subcommand)]
@@ -71,6 +74,7 @@ fn main() -> std::process::ExitCode {
         Verb::Produce(args) => produce::run(args),
         Verb::Consume(args) => consume::run(args),
         Verb::Group(verb) => group::run(verb),
+        Verb::Config(verb) => config::run(verb),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Log(verb) => log::run(verb),
         Verb::Completion(args) => completion::run(&args),

@@ -1,5 +1,6 @@
 //! `buslane topic`: the verbs on topics, one file each.
 
+mod alter;
 mod create;
 mod delete;
 mod describe;
@@ -12,12 +13,13 @@ use rdkafka::config::FromClientConfigAndContext;
 use crate::connection::{ClientArgs, Listener};
 use crate::exit::{Failure, Outcome};
 
-/// Create, list, describe and delete topics
+/// Create, list, describe, alter and delete topics
 #[derive(Subcommand)]
 pub enum TopicVerb {
     Create(create::CreateArgs),
     List(list::ListArgs),
     Describe(describe::DescribeArgs),
+    Alter(alter::AlterArgs),
     Delete(delete::DeleteArgs),
 }
 
@@ -26,6 +28,7 @@ pub fn run(verb: TopicVerb) -> Outcome {
         TopicVerb::Create(args) => create::run(&args),
         TopicVerb::List(args) => list::run(&args),
         TopicVerb::Describe(args) => describe::run(&args),
+        TopicVerb::Alter(args) => alter::run(&args),
         TopicVerb::Delete(args) => delete::run(&args),
     }
 }
