@@ -257,6 +257,8 @@ def test_a_broker_that_can_write_no_metadata_says_so_and_ends(new_broker, failin
     with broker.connect(timeout=30) as connection:
         names = {name for name, found in wire.metadata(connection, None).items() if found.error == 0}
         assert {f"{topic}-{number}" for number in created} <= names
+        # It recovers first.
+        await_until(lambda: wire.list_offset(connection, topic, 0, wire.LATEST).error == 0, "it is served")
         assert wire.list_offset(connection, topic, 0, wire.LATEST).offset == 1
     broker.kill()  # as above
 
