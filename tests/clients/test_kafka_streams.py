@@ -1,0 +1,259 @@
+"""Kafka Streams applications, with what Streams sets by default (the classic protocol, at least once, RocksDB): their results are
+complete while instances come, share the work, are killed and come back, also to machines that have nothing of the state.
+
+What is killed at rest counts exactly: all that it read is committed. What is killed at work does some of it again, as at least
+once allows; nothing is left out. Both applications run at once, started with the module, and each test asks for its own.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import threading
+import time
+
+import confluent_kafka
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from harness import groups as protocol
+from harness import wire
+from harness.broker import await_until
+from harness.jobs import QUIET, Instance, Outcome, await_done, await_shared, class_path, end_instances, end_offsets
+
+PARTITIONS = 4
+OUTCOME_PARTITIONS = 3
+HOUR_MS = 3_600_000
+VOCABULARY = [f"word-{n}" for n in range(11)]
+
+
+class Feed:
+    """Numbered records into the input of an application. `record` makes (key, value, timestamp) of a number; a timestamp of 0 is now."""
+
+    def __init__(self, broker, name: str, record) -> None:
+        self.sent = 0
+        self._topic, self._record = f"{name}-input", record
+        broker.create_topic(self._topic, PARTITIONS)
+        self._producer = confluent_kafka.Producer(
+            {"bootstrap.servers": broker.bootstrap, "enable.idempotence": True, "linger.ms": 2}, logger=QUIET
+        )
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self._send_one()
+        assert self._producer.flush(20) == 0
+
+    def _send_one(self) -> None:
+        key, value, timestamp = self._record(self.sent)
+        self._producer.produce(self._topic, value, key, timestamp=timestamp)
+        self._producer.poll(0)
+        self.sent += 1
+
+    @contextlib.contextmanager
+    def flowing(self):
+        """Goes on, some hundred records a second, until the block ends."""
+        stopping = threading.Event()
+
+        def flow() -> None:
+            while not stopping.wait(0.003):
+                self._send_one()
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            flown = pool.submit(flow)
+            try:
+                yield
+            finally:
+                stopping.set()
+            flown.result()
+        assert self._producer.flush(20) == 0
+
+
+def kill_at_work(feed: Feed, outcomes: list[Outcome], instances: list[Instance], again, tasks: set[str]) -> list[Instance]:
+    """The last of the instances is killed amid the flow, and started `again`; returns the instances that are there then."""
+    with feed.flowing():
+        before = sum(len(outcome.read_on().rows) for outcome in outcomes)
+        await_until(lambda: sum(len(outcome.read_on().rows) for outcome in outcomes) > before + 100, "what flows is processed")
+        instances[-1].kill()
+        instances = [*instances[:-1], again()]
+        await_shared(instances, tasks)
+    return instances
+
+
+# ---- without a state ----------------------------------------------------------------------------------------------
+
+SQUARES_TASKS = {f"0_{index}" for index in range(PARTITIONS)}
+
+
+def squares(broker, folder) -> None:
+    name = "squares"
+    feed = Feed(broker, name, lambda n: (f"key-{n % 7}", str(n), 0))
+    for topic in ("even", "odd"):
+        broker.create_topic(f"{name}-{topic}", OUTCOME_PARTITIONS)
+    even, odd = (Outcome(broker, f"{name}-{topic}", OUTCOME_PARTITIONS) for topic in ("even", "odd"))
+
+    def expected(remainder: int) -> dict[str, list[str]]:
+        values = collections.defaultdict(list)
+        for n in range(feed.sent):
+            if n % 3 and n % 2 == remainder:
+                values[f"key-{n % 7}"].append(str(n * n))
+        return values
+
+    def settle(*instances: Instance) -> None:
+        await_done(list(instances), broker, name, [f"{name}-input"])
+
+    def is_exact() -> None:
+        assert even.read_on().by_key() == expected(0) and odd.read_on().by_key() == expected(1)
+
+    feed.send(300)
+    first = Instance("squares", name, broker, folder / "first")
+    settle(first)
+    is_exact()
+    # At rest: what came while nobody was there is taken up from where the killed process stood.
+    first.kill()
+    feed.send(300)
+    first = Instance("squares", name, broker, folder / "first")
+    settle(first)
+    is_exact()
+    second = Instance("squares", name, broker, folder / "second")
+    await_shared([first, second], SQUARES_TASKS)
+    feed.send(300)
+    settle(first, second)
+    is_exact()
+    instances = kill_at_work(
+        feed, [even, odd], [first, second], lambda: Instance("squares", name, broker, folder / "second"), SQUARES_TASKS
+    )
+    settle(*instances)
+    for outcome, remainder in ((even, 0), (odd, 1)):
+        found = {key: list(dict.fromkeys(values)) for key, values in outcome.read_on().by_key().items()}
+        assert found == expected(remainder), "all of it, in order, but for what was done again"
+        outcome.close()
+    for instance in instances:
+        instance.stop()
+
+
+# ---- with state ---------------------------------------------------------------------------------------------------
+
+# Words are regrouped from the input's partitions (0_n) to their own ones (1_n), which have the stores.
+WORDS = "words"
+WORDS_TASKS = {f"{part}_{index}" for part in (0, 1) for index in range(PARTITIONS)}
+REPARTITION = f"{WORDS}-words-repartition"
+CHANGELOGS = {store: f"{WORDS}-{store}-changelog" for store in ("totals", "hours")}
+
+
+def words(broker, folder) -> None:
+    base_ms = (int(time.time() * 1000) // HOUR_MS - 4) * HOUR_MS
+
+    def line(n: int) -> list[str]:
+        return [VOCABULARY[(n * n + k * 5 + n // 3) % len(VOCABULARY)] for k in range(3)]
+
+    def hour(n: int) -> int:
+        return base_ms + n % 3 * HOUR_MS
+
+    feed = Feed(broker, WORDS, lambda n: (f"line-{n % 13}", " ".join(line(n)), hour(n) + n % 1000))
+    for topic in ("totals", "hours"):
+        broker.create_topic(f"{WORDS}-{topic}", OUTCOME_PARTITIONS)
+    outcomes = {topic: Outcome(broker, f"{WORDS}-{topic}", OUTCOME_PARTITIONS) for topic in ("totals", "hours")}
+
+    def expected() -> dict[str, dict[str, int]]:
+        totals, hours = collections.Counter(), collections.Counter()
+        for n in range(feed.sent):
+            totals.update(line(n))
+            hours.update(f"{word}@{hour(n)}" for word in line(n))
+        return {"totals": totals, "hours": hours}
+
+    def settle(*instances: Instance) -> None:
+        await_done(list(instances), broker, WORDS, [f"{WORDS}-input", REPARTITION])
+
+    def is_exact() -> None:
+        """Every single step of each count is there, once, in order."""
+        for topic, counts in expected().items():
+            steps = {key: [str(step) for step in range(1, count + 1)] for key, count in counts.items()}
+            assert outcomes[topic].read_on().by_key() == steps
+
+    feed.send(300)
+    first = Instance("words", WORDS, broker, folder / "first")
+    settle(first)
+    is_exact()
+    assert first.restored == {"totals": 0, "hours": 0}
+    # At rest: another machine, without any state, counts on from what the changelogs tell.
+    first.kill()
+    counted = 3 * feed.sent
+    feed.send(200)
+    first = Instance("words", WORDS, broker, folder / "elsewhere")
+    settle(first)
+    is_exact()
+    assert first.restored == {"totals": counted, "hours": counted}
+    # The second instance takes half of the tasks, with what the first one had counted in them.
+    second = Instance("words", WORDS, broker, folder / "second")
+    await_shared([first, second], WORDS_TASKS)
+    feed.send(200)
+    settle(first, second)
+    is_exact()
+    assert 0 < second.restored["totals"] < 3 * feed.sent
+    instances = kill_at_work(
+        feed, list(outcomes.values()), [first, second], lambda: Instance("words", WORDS, broker, folder / "second"), WORDS_TASKS
+    )
+    settle(*instances)
+    for topic, counts in expected().items():
+        found = {key: int(values[-1]) for key, values in outcomes[topic].read_on().by_key().items()}
+        assert found.keys() == counts.keys() and all(found[key] >= count for key, count in counts.items()), "nothing is left out"
+        outcomes[topic].close()
+
+    # What is processed is deleted from the repartition topic, which keeps nothing for long by itself.
+    def is_purged() -> bool:
+        return end_offsets(broker, REPARTITION, wire.EARLIEST) == end_offsets(broker, REPARTITION)
+
+    await_until(is_purged, "the repartition topic is purged")
+    assert sum(end_offsets(broker, REPARTITION).values()) >= 3 * feed.sent
+    for instance in instances:
+        instance.stop()
+
+
+# ---- the tests ----------------------------------------------------------------------------------------------------
+
+APPLICATIONS = {"squares": squares, "words": words}
+has_changelogs = pytest.mark.kafka_only(reason="the changelogs of stores are compacted topics, which are not served yet")
+
+
+@pytest.fixture(scope="module")
+def outcome(broker, kind, tmp_path_factory):
+    """Waits for the application of this name, and raises what failed in it."""
+    class_path()
+    with concurrent.futures.ThreadPoolExecutor(len(APPLICATIONS)) as pool:
+        served = [name for name in APPLICATIONS if kind == "kafka" or name != "words"]
+        ran = {name: pool.submit(APPLICATIONS[name], broker, tmp_path_factory.mktemp(name)) for name in served}
+        yield lambda name: ran[name].result()
+        end_instances()
+
+
+def test_a_job_without_state_is_complete_while_its_instances_come_share_die_and_return(outcome):
+    outcome("squares")
+
+
+@has_changelogs
+def test_a_job_with_state_counts_on_from_its_changelogs_wherever_it_is_started_again(outcome):
+    outcome("words")
+
+
+@has_changelogs
+def test_the_topics_of_a_job_are_as_streams_wants_them(outcome, broker):
+    outcome("words")
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    expected = {
+        REPARTITION: {"cleanup.policy": "delete", "retention.ms": "-1", "segment.bytes": "52428800"},
+        CHANGELOGS["totals"]: {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"},
+        CHANGELOGS["hours"]: {"cleanup.policy": "compact,delete", "message.timestamp.type": "CreateTime"},
+    }
+    found = admin.describe_configs([ConfigResource("topic", topic) for topic in expected])
+    for resource, future in found.items():
+        told = {name: entry.value for name, entry in future.result(20).items() if name in expected[resource.name]}
+        assert told | {"cleanup.policy": ",".join(sorted(told["cleanup.policy"].split(",")))} == expected[resource.name]
+        assert len(end_offsets(broker, resource.name)) == PARTITIONS
+
+
+@pytest.mark.parametrize("name", ["squares", pytest.param("words", marks=has_changelogs)])
+def test_an_application_is_a_group_of_the_classic_protocol_by_default(outcome, broker, name):
+    outcome(name)
+    with broker.connect() as connection:
+        group = protocol.DESCRIBE_GROUPS.ask(connection, 5, groups=[name]).groups[0]
+    assert group.error == 0 and group.protocol_type == "consumer"
+    assert {member.client_id.partition("-")[0] for member in group.members} <= {name}
