@@ -503,5 +503,6 @@ pub(crate) fn error_code(refused: &Refused) -> ErrorCode {
         Refused::Epoch { .. } | Refused::Chain(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         Refused::NoStore => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
         Refused::Broken => ErrorCode::UNKNOWN_SERVER_ERROR,
+        Refused::Quota(_) => ErrorCode::INVALID_REQUEST,
     }
 }

@@ -14,6 +14,7 @@ use buslane_wire::ids::{NodeId, TopicPartition};
 use crate::command::{Command, Event};
 use crate::image::{Image, NodeState, TopicImage};
 use crate::partition::PartitionImage;
+use crate::quotas;
 use crate::refused::{ChainMismatch, Counted, Refused};
 
 /// The outcome of each command of an entry, in order.
@@ -172,6 +173,10 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
             change_partition(image, *partition, |p| {
                 chain::replace(p, *epoch, replacements, *clean_end_offset)
             })
+        }
+        Command::AlterQuotas { entity, changes } => {
+            quotas::alter(&mut image.quotas, entity, changes)?;
+            Ok(Event::Done)
         }
         Command::SetFeature { name, expected, level } => {
             let current = image.feature(name);

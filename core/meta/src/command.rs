@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 
 use crate::image::{NodeImage, NodeState};
 use crate::partition::Loss;
+use crate::quotas::{QuotaEntity, QuotaKey, QuotaValue};
 
 /// A segment to be opened at the end of a chain. Its copies exist already.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -316,6 +317,19 @@ pub enum Command {
         /// Below it no record is superseded by another one below it. At or below the sealed end; never falls.
         #[n(3)]
         clean_end_offset: i64,
+    },
+    /// Quotas of one entity: set where there is a value, removed where there is none. Carries no belief: the last one
+    /// wins, as in Kafka (KIP-546).
+    ///
+    /// *Recognised*: the quotas are as wanted. Doing it twice is doing it once.
+    #[n(16)]
+    AlterQuotas {
+        /// Whose.
+        #[n(0)]
+        entity: QuotaEntity,
+        /// What.
+        #[n(1)]
+        changes: BTreeMap<QuotaKey, Option<QuotaValue>>,
     },
 }
 

@@ -21,6 +21,7 @@ use minicbor::{Decode, Encode};
 
 use crate::command::Command;
 use crate::image::{Image, NodeImage, NodeState, TopicImage};
+use crate::quotas::{QuotaValues, Quotas, StoredQuotas};
 
 /// The container: another number would be another encoding altogether.
 const FORMAT: u8 = 1;
@@ -54,14 +55,15 @@ impl From<minicbor::decode::Error> for EncodingError {
 /// image of it.
 fn level(command: &Command) -> u16 {
     match command {
-        Command::ReplaceSegments { .. } => 2,
+        Command::ReplaceSegments { .. } | Command::AlterQuotas { .. } => 2,
         _ => 1,
     }
 }
 
 /// The highest level that something in the image needs: an older build that knows it reads the image, too.
 fn image_level(image: &Image) -> u16 {
-    if image.partitions().any(|(_, p)| p.clean_end_offset.is_some()) { 2 } else { 1 }
+    let compacted = || image.partitions().any(|(_, p)| p.clean_end_offset.is_some());
+    if !image.quotas.is_empty() || compacted() { 2 } else { 1 }
 }
 
 /// One log entry's commands.
@@ -170,6 +172,8 @@ struct StoredImage {
     next_producer_id: i64,
     #[n(5)]
     features: Vec<(String, u16)>,
+    #[n(6)]
+    quotas: Option<Vec<StoredQuotas>>,
 }
 
 #[derive(Encode, Decode)]
@@ -197,6 +201,9 @@ struct StoredImageRef<'a> {
     next_producer_id: i64,
     #[n(5)]
     features: Vec<(&'a str, u16)>,
+    /// None where there are none: level 1 does not have it.
+    #[n(6)]
+    quotas: Option<Vec<StoredQuotas>>,
 }
 
 fn topics<C, W: minicbor::encode::Write>(
@@ -206,6 +213,18 @@ fn topics<C, W: minicbor::encode::Write>(
 ) -> Result<(), minicbor::encode::Error<W::Error>> {
     e.array(topics.len() as u64)?;
     topics.values().try_for_each(|topic| topic.encode(e, ctx))
+}
+
+fn stored_quotas(quotas: &Quotas) -> Vec<StoredQuotas> {
+    let stored = |(entity, values): (_, &Arc<QuotaValues>)| StoredQuotas {
+        entity: Clone::clone(entity),
+        values: QuotaValues::clone(values),
+    };
+    quotas.iter().map(stored).collect()
+}
+
+fn quotas(stored: Vec<StoredQuotas>) -> Quotas {
+    stored.into_iter().map(|StoredQuotas { entity, values }| (entity, Arc::new(values))).collect()
 }
 
 impl StoredImageRef<'_> {
@@ -222,6 +241,7 @@ impl StoredImageRef<'_> {
             topics: &image.topics,
             next_producer_id: image.next_producer_id,
             features: image.features.iter().map(|(name, level)| (name.as_str(), *level)).collect(),
+            quotas: (!image.quotas.is_empty()).then(|| stored_quotas(&image.quotas)),
         }
     }
 }
@@ -233,6 +253,7 @@ impl StoredImage {
             cluster_id: self.cluster_id.map(Arc::from),
             next_producer_id: self.next_producer_id,
             features: self.features.into_iter().collect(),
+            quotas: quotas(self.quotas.unwrap_or_default()),
             ..Image::default()
         };
         for StoredNode { id, image: node, state } in self.nodes {

@@ -8,6 +8,7 @@ use crate::apply::apply;
 use crate::command::{Command, OpenSegment, Replacement};
 use crate::image::{Image, NodeImage, NodeState};
 use crate::partition::{COMPACTED, Loss};
+use crate::quotas::{QuotaEntity, QuotaKey, QuotaName, QuotaValue};
 
 pub(crate) const TOPIC: TopicId = TopicId([7; 16]);
 pub(crate) const P0: TopicPartition = TopicPartition { topic: TOPIC, partition: 0 };
@@ -91,6 +92,17 @@ pub(crate) fn replace(epoch: i32, replacements: Vec<Replacement>, clean_end_offs
     Command::ReplaceSegments { partition: P0, epoch: LeaderEpoch(epoch), replacements, clean_end_offset }
 }
 
+/// Quotas of a user's default client id, one set and one removed.
+pub(crate) fn alter_quotas() -> Command {
+    let entity =
+        QuotaEntity { user: Some(QuotaName::Named("anna".to_owned())), client_id: Some(QuotaName::Default) };
+    let changes = BTreeMap::from([
+        (QuotaKey::ProducerByteRate, QuotaValue::new(1_048_576.0)),
+        (QuotaKey::RequestPercentage, None),
+    ]);
+    Command::AlterQuotas { entity, changes }
+}
+
 /// One of each command, with every optional part in use.
 pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
     let loss = Loss { epoch: LeaderEpoch(3), end_offset: 500 };
@@ -128,6 +140,7 @@ pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
             },
         ),
         ("ReplaceSegments", replace(4, vec![replacement(&[1, 2], 1, 0, 500)], 480)),
+        ("AlterQuotas", alter_quotas()),
         ("SetFeature", Command::SetFeature { name: "group.version".to_owned(), expected: 0, level: 1 }),
     ]
 }

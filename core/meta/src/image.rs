@@ -3,7 +3,7 @@
 //! Immutable; changing it makes a new one that shares everything unchanged, so a clone costs a few pointers.
 //! Source: design/core.md, "Metadata".
 //!
-//! Room is left for users, ACLs, quotas, lanes, several listeners of a node and tiered objects: they come as further
+//! Room is left for users, ACLs, lanes, several listeners of a node and tiered objects: they come as further
 //! maps here or further fields there, each with a higher level of the encoding (docs/decisions/0004).
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use buslane_wire::ids::{NodeId, TopicId, TopicPartition};
 use minicbor::{Decode, Encode};
 
 use crate::partition::PartitionImage;
+use crate::quotas::Quotas;
 
 /// One topic.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -95,6 +96,8 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Levels of the features that were switched on (Kafka's finalized features); 0 is off and absent.
     pub features: imbl::OrdMap<String, u16>,
+    /// Client quotas.
+    pub quotas: Quotas,
 }
 
 impl Image {
@@ -152,5 +155,9 @@ impl Image {
             assert!(self.nodes.contains_key(node), "node {node} has a state and never registered");
         }
         assert!(self.next_producer_id >= 0, "producer ids fell to {}", self.next_producer_id);
+        for (entity, values) in &self.quotas {
+            assert_eq!(entity.check(), Ok(()), "{entity:?}");
+            assert!(!values.is_empty(), "{entity:?} has no quota and stands among those who have");
+        }
     }
 }

@@ -24,6 +24,7 @@ mod local;
 mod meta_log;
 mod offline;
 mod partition;
+mod quotas;
 mod raft;
 mod refused;
 mod replay;
@@ -38,5 +39,9 @@ pub use local::{LocalConsensus, LocalState};
 pub use meta_log::{MetaLog, MetaLogError, MetaSyncSite};
 pub use offline::{OfflineEntry, OfflineMeta};
 pub use partition::{COMPACTED, Loss, PartitionImage, SegmentImage, SegmentStatus};
+pub use quotas::{
+    QUOTA_ENTITIES_MAX, QUOTA_NAME_MAX, QuotaEntity, QuotaKey, QuotaName, QuotaRefused, QuotaValue,
+    QuotaValues, Quotas,
+};
 pub use raft::{RaftConsensus, StartError};
 pub use refused::{ChainMismatch, Counted, Refused};

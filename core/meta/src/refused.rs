@@ -2,6 +2,8 @@
 
 use buslane_wire::ids::{LeaderEpoch, NodeId, SegmentId, TopicId};
 
+use crate::quotas::QuotaRefused;
+
 /// Why a command was not applied. The image is as it was.
 ///
 /// A refusal is final for this command in this image: proposing the same again is refused again until the image has
@@ -45,6 +47,9 @@ pub enum Refused {
     /// A partition or segment without a store or with one named twice, or no partition at all.
     #[error("a partition needs at least one store, and each one once")]
     NoStore,
+    /// Quotas that cannot be.
+    #[error(transparent)]
+    Quota(#[from] QuotaRefused),
     /// An offset beyond the end of the log, or more ids than are left.
     #[error("{got} is beyond {end}")]
     BeyondEnd {

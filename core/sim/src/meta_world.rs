@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use buslane_log::fs::Fs;
-use buslane_meta::{Command, Image, LocalState, MetaSyncSite, OpenSegment, apply_entry};
+use buslane_meta::{
+    Command, Image, LocalState, MetaSyncSite, OpenSegment, QuotaEntity, QuotaKey, QuotaName, QuotaValue,
+    apply_entry,
+};
 use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, TopicId, TopicPartition};
 
 use crate::rng::Rng;
@@ -177,7 +180,7 @@ impl MetaWorld {
         let state = self.answered.partition(partition).cloned();
         let epoch = state.as_ref().map_or(LeaderEpoch(0), |p| p.epoch);
         let stores = vec![NodeId(1), NodeId(2)];
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 | 1 => {
                 let number = self.topics;
                 self.topics += 1;
@@ -191,6 +194,7 @@ impl MetaWorld {
             2 => Command::Assign { partition, expected_epoch: epoch, owner: NodeId(1) },
             3 => Command::AllocateProducerIds { count: 1_000 },
             4 => Command::DeleteTopic { topic: partition.topic },
+            5 => self.alter_quotas(),
             _ => {
                 let end = state.as_ref().map_or(0, |p| p.sealed_end_offset);
                 let last = state.as_ref().map_or(0, |p| p.last_segment.0);
@@ -222,6 +226,19 @@ impl MetaWorld {
                 }
             }
         }
+    }
+
+    fn alter_quotas(&mut self) -> Command {
+        let name = |number: u64| match number {
+            0 => None,
+            1 => Some(QuotaName::Default),
+            _ => Some(QuotaName::Named(format!("name-{number}"))),
+        };
+        // Without both it is refused.
+        let entity = QuotaEntity { user: name(self.rng.below(3)), client_id: name(self.rng.below(4)) };
+        let key = QuotaKey::ALL[self.rng.below(QuotaKey::ALL.len() as u64) as usize];
+        let value = QuotaValue::new((self.rng.below(4) * 100) as f64);
+        Command::AlterQuotas { entity, changes: [(key, value)].into() }
     }
 }
 

@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use buslane_meta::{Command, NodeState, OfflineMeta, OpenSegment, Replacement};
+use buslane_meta::{Command, NodeState, OfflineMeta, OpenSegment, QuotaName, Replacement};
 use buslane_wire::ids::{NodeId, TopicId, TopicPartition};
 use serde_json::{Map, Value, json};
 
 use crate::units::format_time;
+
+/// The default user or client id, as Kafka's tools show it.
+const DEFAULT_ENTITY: &str = "<default>";
 
 /// Topics by id: those that are there, and those that the log tells of though they were deleted since.
 pub(super) struct Names(BTreeMap<TopicId, String>);
@@ -171,6 +174,21 @@ fn name(command: &Command, names: &Names) -> (&'static str, Vec<(&'static str, V
             ];
             ("replace_segments", of(*partition, fields))
         }
+        Command::AlterQuotas { entity, changes } => {
+            let part = |name: &Option<QuotaName>| {
+                json!(name.as_ref().map(|name| name.as_deref().unwrap_or(DEFAULT_ENTITY)))
+            };
+            let changes: Map<String, Value> = changes
+                .iter()
+                .map(|(key, value)| (key.name().to_owned(), json!(value.map(|value| value.get()))))
+                .collect();
+            let fields = vec![
+                ("user", part(&entity.user)),
+                ("client_id", part(&entity.client_id)),
+                ("changes", Value::Object(changes)),
+            ];
+            ("alter_quotas", fields)
+        }
     }
 }
 
@@ -201,9 +219,9 @@ fn is_empty(value: &Value) -> bool {
 fn shown(name: &str, value: &Value) -> String {
     match (name, value) {
         ("config" | "changes", Value::Object(settings)) => {
-            let setting = |(name, value): (&String, &Value)| match value.as_str() {
-                Some(value) => format!("{name}={value}"),
-                None => format!("{name} removed"),
+            let setting = |(name, value): (&String, &Value)| match value {
+                Value::Null => format!("{name} removed"),
+                value => format!("{name}={}", shown("", value)),
             };
             settings.iter().map(setting).collect::<Vec<_>>().join(" ")
         }
@@ -226,7 +244,7 @@ fn shown(name: &str, value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use buslane_meta::Loss;
+    use buslane_meta::{Loss, QuotaEntity, QuotaKey, QuotaValue};
     use buslane_wire::ids::{Durability, LeaderEpoch, SegmentId};
 
     use super::*;
@@ -292,5 +310,24 @@ mod tests {
         let text = Named::new(&command, &Names(BTreeMap::new())).text();
         assert!(text.starts_with("create topic: topic orders, topic id "), "{text}");
         assert!(text.ends_with("partitions 2, plans [1,2] [2], config segment.bytes=20000"), "{text}");
+    }
+
+    #[test]
+    fn quotas_are_named_as_in_kafka() {
+        let command = Command::AlterQuotas {
+            entity: QuotaEntity { user: Some(QuotaName::Default), client_id: None },
+            changes: [
+                (QuotaKey::ProducerByteRate, QuotaValue::new(1_024.0)),
+                (QuotaKey::RequestPercentage, None),
+            ]
+            .into(),
+        };
+        let named = Named::new(&command, &Names(BTreeMap::new()));
+        let changes = "producer_byte_rate=1024.0 request_percentage removed";
+        assert_eq!(named.text(), format!("alter quotas: user <default>, changes {changes}"));
+        let changes = json!({"producer_byte_rate": 1024.0, "request_percentage": null});
+        let expected =
+            json!({"command": "alter_quotas", "user": "<default>", "client_id": null, "changes": changes});
+        assert_eq!(named.json(), expected);
     }
 }

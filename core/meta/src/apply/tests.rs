@@ -8,6 +8,7 @@ use super::*;
 use crate::command::{DroppedSegment, Replacement};
 use crate::fixtures::*;
 use crate::partition::{COMPACTED, Loss, SegmentStatus};
+use crate::quotas::{QuotaEntity, QuotaKey, QuotaRefused, QuotaValue};
 
 fn run(image: &Image, command: &Command) -> (Image, Event) {
     let (next, event) = apply(image, command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -69,6 +70,10 @@ fn every_refusal_names_what_was_expected_and_what_is_there() {
         node: NodeId(node),
         incarnation,
         state: NodeState::Draining,
+    };
+    let quota = |client_id: Option<&str>, value| Command::AlterQuotas {
+        entity: QuotaEntity { user: None, client_id: client_id.map(|id| Some(id).into()) },
+        changes: [(QuotaKey::ConsumerByteRate, QuotaValue::new(value))].into(),
     };
     let cluster = |id: &str| Command::SetClusterId { cluster_id: id.to_owned() };
     let with_next = |next| seal_with(0, 2, 150, None, Some(next));
@@ -170,6 +175,9 @@ fn every_refusal_names_what_was_expected_and_what_is_there() {
         (open_two(alter_stores(2, &[1, 2], &[2])), Chain(ChainMismatch::NotSealed { got: SegmentId(2) })),
         (open_two(alter_stores(9, &[1], &[2])), Chain(ChainMismatch::NotSealed { got: SegmentId(9) })),
         (open_two(feature(1, 2)), count(Counted::FeatureLevel, 1, 0)),
+        (open_two(quota(None, 1.0)), Quota(QuotaRefused::Nobody)),
+        (open_two(quota(Some(""), 1.0)), Quota(QuotaRefused::EmptyName)),
+        (open_two(quota(Some("anna"), 1.5)), Quota(QuotaRefused::Fraction(QuotaKey::ConsumerByteRate))),
     ];
     for ((image, command), expected) in table {
         let before = image.clone();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixtures::{each_command, replace, replacement, used_image};
+use crate::fixtures::{alter_quotas, each_command, replace, replacement, used_image};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -24,6 +24,13 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
     lines.map(|l| l.split_once(' ').unwrap()).map(|(name, bytes)| (name, unhex(bytes))).collect()
 }
 
+/// Compacted, and with quotas.
+fn image_of_level_2() -> Image {
+    let compaction = replace(1, vec![replacement(&[2], 9, 100, 150)], 120);
+    let compacted = crate::apply::apply(&used_image(), &compaction).unwrap().0;
+    crate::apply::apply(&compacted, &alter_quotas()).unwrap().0
+}
+
 #[test]
 fn each_command_round_trips() {
     for (name, command) in each_command() {
@@ -37,7 +44,7 @@ fn each_command_round_trips() {
 
 #[test]
 fn an_image_round_trips() {
-    for image in [Image::default(), used_image()] {
+    for image in [Image::default(), used_image(), image_of_level_2()] {
         let back = decode_image(&encode_image(&image)).unwrap();
         assert_eq!(back, image);
         back.check();
@@ -59,16 +66,18 @@ fn what_level_1_wrote_is_read_as_ever() {
             None => missing += &format!("{name} {}\n", hex(&entry)),
         }
     }
-    let image = encode_image(&used_image());
-    match find("image") {
-        Some(bytes) => {
-            assert_eq!(decode_image(&bytes), Ok(used_image()));
-            assert_eq!(hex(&image), hex(&bytes), "the image is written otherwise");
+    for (name, image) in [("image", used_image()), ("image-of-level-2", image_of_level_2())] {
+        let written = encode_image(&image);
+        match find(name) {
+            Some(bytes) => {
+                assert_eq!(decode_image(&bytes), Ok(image));
+                assert_eq!(hex(&written), hex(&bytes), "{name} is written otherwise");
+            }
+            None => missing += &format!("{name} {}\n", hex(&written)),
         }
-        None => missing += &format!("image {}\n", hex(&image)),
     }
     assert!(missing.is_empty(), "add these lines:\n{missing}");
-    assert_eq!(golden.len(), each_command().len() + 1, "a golden line that nothing reads");
+    assert_eq!(golden.len(), each_command().len() + 2, "a golden line that nothing reads");
 }
 
 #[test]
@@ -91,6 +100,9 @@ fn an_image_is_of_the_level_that_something_in_it_needs() {
     let compacted = compacted.unwrap().0;
     let bytes = encode_image(&compacted);
     assert_eq!((bytes[2], decode_image(&bytes)), (2, Ok(compacted)));
+    let limited = crate::apply::apply(&used_image(), &alter_quotas()).unwrap().0;
+    let bytes = encode_image(&limited);
+    assert_eq!((bytes[2], decode_image(&bytes)), (2, Ok(limited)));
 }
 
 #[test]
