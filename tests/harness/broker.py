@@ -66,8 +66,8 @@ class Broker:
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def connect(self, timeout: float = 10.0) -> wire.Connection:
-        return wire.Connection(self.address, timeout)
+    def connect(self, timeout: float = 10.0, client_id: str | None = "raw") -> wire.Connection:
+        return wire.Connection(self.address, timeout, client_id)
 
     def answers(self) -> bool:
         """True once an ApiVersions request is answered and a topic can be led: what "ready" means to a client."""

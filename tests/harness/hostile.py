@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from . import groups, wire
+from . import groups, quotas, wire
 
 CONNECTIONS_AT_ONCE = 40
 PAUSE_S = 0.002  # between connections: the load is there to confuse, not to occupy the machine
@@ -32,6 +32,7 @@ def requests(generator: random.Random) -> list[bytes]:
         wire.frame(wire.DELETE_RECORDS, 1, bytes(wire.Writer().i32(1).string(topic).i32(1).i32(0).i64(-1).i32(1000).data), 1),
         wire.frame(wire.OFFSET_FOR_LEADER_EPOCH, 3, bytes(wire.Writer().i32(-1).i32(1).string(topic).i32(1).i32(0).i32(-1).i32(0).data), 1),
         *group_requests(topic),
+        *quota_requests(),
     ]
 
 
@@ -56,6 +57,16 @@ def group_requests(topic: str) -> list[bytes]:
             (groups.DELETE_GROUPS, 2, {"groups": ["hostile"]}),
             (groups.OFFSET_DELETE, 0, {**group, "topics": [{"name": topic, "partitions": [{"index": 0}]}]}),
         ]
+    ]
+
+
+def quota_requests() -> list[bytes]:
+    # Of nobody who is there, whatever becomes of the values.
+    entry = quotas.entry({"user": "anna", "client_id": "hostile"}, {quotas.PRODUCE: 1e15, quotas.TIME: None})
+    component = {"type": "user", "match_type": quotas.EXACT, "match": "anna"}
+    return [
+        wire.frame(quotas.ALTER.key, 1, quotas.ALTER.body(1, entries=[entry], validate_only=True), 1),
+        wire.frame(quotas.DESCRIBE.key, 0, quotas.DESCRIBE.body(0, components=[component]), 1),
     ]
 
 

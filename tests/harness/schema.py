@@ -34,6 +34,7 @@ KINDS = {
     "i16": (0, "i16", "i16"),
     "i32": (0, "i32", "i32"),
     "i64": (0, "i64", "i64"),
+    "f64": (0.0, "f64", "f64"),
     "string": ("", "string", "compact_string"),
     "nullable": (None, "string", "compact_string"),
     "bytes": (b"", "bytes", "compact_bytes"),

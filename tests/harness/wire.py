@@ -72,6 +72,7 @@ ERRORS = {
     84: "ELECTION_NOT_NEEDED",
     86: "GROUP_SUBSCRIBED_TO_TOPIC",
     87: "INVALID_RECORD",
+    89: "THROTTLING_QUOTA_EXCEEDED",
     90: "PRODUCER_FENCED",
     100: "UNKNOWN_TOPIC_ID",
     103: "INCONSISTENT_TOPIC_ID",
@@ -116,6 +117,9 @@ class Writer:
 
     def i64(self, v: int) -> "Writer":
         return self._pack(">q", v)
+
+    def f64(self, v: float) -> "Writer":
+        return self._pack(">d", v)
 
     def raw(self, v: bytes) -> "Writer":
         self.data += v
@@ -173,6 +177,9 @@ class Reader:
 
     def i64(self) -> int:
         return self._unpack(">q")
+
+    def f64(self) -> float:
+        return self._unpack(">d")
 
     def raw(self, size: int) -> bytes:
         if self.at + size > len(self.data):
@@ -425,10 +432,11 @@ def frame(api: int, version: int, body: bytes, correlation_id: int, client_id: s
 class Connection:
     """One TCP connection. Every wait ends after `timeout` seconds with TimeoutError."""
 
-    def __init__(self, address: tuple[str, int], timeout: float = 10.0) -> None:
+    def __init__(self, address: tuple[str, int], timeout: float = 10.0, client_id: str | None = "raw") -> None:
         self.socket = socket.create_connection(address, timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._correlation_ids = itertools.count(1)
+        self.client_id = client_id
 
     def __enter__(self) -> "Connection":
         return self
@@ -448,7 +456,7 @@ class Connection:
     def send(self, api: int, version: int, body: bytes) -> int:
         """Sends a request without waiting; returns its correlation id."""
         correlation_id = next(self._correlation_ids)
-        self.send_bytes(frame(api, version, body, correlation_id))
+        self.send_bytes(frame(api, version, body, correlation_id, self.client_id))
         return correlation_id
 
     def receive(self) -> tuple[int, bytes]:

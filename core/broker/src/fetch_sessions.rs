@@ -237,6 +237,16 @@ impl FetchSessions {
         };
         plan.wanted.iter().enumerate().map(|(i, wanted)| session.tell(wanted, &of(i))).collect()
     }
+
+    /// An answer tells nothing of any partition. Returns the session in it: a client cannot take up a new one from such an
+    /// answer (Kafka's consumer starts over), which then is none.
+    pub fn tell_nothing(&self, plan: &Plan) -> i32 {
+        if plan.incremental {
+            return plan.session_id;
+        }
+        self.cache.lock().close(plan.session_id);
+        0
+    }
 }
 
 impl Cache {

@@ -11,7 +11,7 @@ use crate::partitions::{Partition, Topic, Topics, chain_view};
 use crate::topic_config::TopicConfig;
 
 impl Node {
-    /// Brings the topics up to the newest image.
+    /// Brings the topics and quotas up to the newest image.
     pub fn follow(self: &Arc<Self>) {
         let mut seen = self.following.lock();
         let image = self.consensus.image();
@@ -43,6 +43,9 @@ impl Node {
         }
         if let Some(topics) = topics {
             self.topics.store(Arc::new(topics));
+        }
+        if !seen.quotas.ptr_eq(&image.quotas) {
+            self.quotas.follow(&image.quotas);
         }
         *seen = image;
         if !gone.is_empty() {

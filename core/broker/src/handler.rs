@@ -55,17 +55,19 @@ impl RequestHandler for NodeHandler {
     async fn handle(&self, connection: &ConnectionContext, mut frame: Frame) -> Outcome {
         let Some(node) = self.node.get() else { return Outcome::Close };
         let memory = Memory::new(&connection.budget, frame.take_memory());
-        let serve = requests::handle(node.clone(), connection.peer.ip(), frame.into_bytes(), &memory);
+        let usage = node.quotas.begin();
+        let serve = requests::handle(node.clone(), connection.peer.ip(), frame.into_bytes(), &memory, &usage);
         let mut serve = pin!(serve);
-        match poll_fn(|cx| memory.step(|| serve.as_mut().poll(cx))).await {
+        match poll_fn(|cx| usage.step(|| memory.step(|| serve.as_mut().poll(cx)))).await {
             Answer::Send { mut encoder, files } => {
                 let response = Response::from_encoder(&mut encoder, |token, len| piece(&files, token, len));
+                let response = response.muting(usage.mute());
                 Outcome::Respond(match memory.for_response() {
                     Some(charge) => response.reserved(charge),
                     None => response,
                 })
             }
-            Answer::Nothing => Outcome::Silent,
+            Answer::Nothing => Outcome::Silent { mute: usage.mute() },
             Answer::Close(reason) => {
                 closed(connection, &reason);
                 Outcome::Close

@@ -15,6 +15,7 @@ pub mod net;
 mod node;
 mod partitions;
 mod producer_ids;
+mod quotas;
 mod requests;
 mod retention;
 mod scrub;

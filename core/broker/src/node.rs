@@ -31,6 +31,7 @@ use crate::groups::Groups;
 use crate::metrics::ScrubMetrics;
 use crate::partitions::{Context, OwnerPool, Partition, Topics, Waiting};
 use crate::producer_ids::ProducerIds;
+use crate::quotas::Quotas;
 use crate::retention;
 use crate::scrub::{DamageTable, ScrubSettings, Scrubber};
 
@@ -118,6 +119,8 @@ pub struct Node {
     pub producer_ids: ProducerIds,
     /// Consumer groups.
     pub groups: Groups,
+    /// Client quotas.
+    pub quotas: Arc<Quotas>,
     /// Where tasks and blocking work run.
     pub runtime: tokio::runtime::Handle,
     raft: Arc<RaftConsensus>,
@@ -203,6 +206,7 @@ impl Node {
             sessions: FetchSessions::default(),
             producer_ids: ProducerIds::default(),
             groups: Groups::new(settings.groups, clock),
+            quotas: Quotas::new(clock),
             runtime,
             raft,
             syncer: Mutex::new(Some(syncer)),
@@ -441,6 +445,7 @@ impl Node {
             }
             self.look_at_space();
             self.look_for_failure();
+            self.quotas.drop_idle();
             let topics = self.topics.load_full();
             for partition in topics.iter().flat_map(|t| &t.partitions) {
                 partition.tick();

@@ -15,6 +15,7 @@ use crate::metrics::{NetMetrics, ScrubMetrics};
 use crate::net::Server;
 use crate::node::{Node, NodeSettings};
 use crate::partitions::PartitionMetrics;
+use crate::quotas::QuotaCollector;
 use crate::requests;
 use crate::scrub::ScrubSettings;
 use crate::topic_config::KEYS;
@@ -47,6 +48,7 @@ pub async fn run(
     let metrics = NetMetrics::register(&mut registry);
     let scrub_metrics = ScrubMetrics::register(&mut registry);
     let partition_metrics = PartitionMetrics::register(&mut registry);
+    let quota_metrics = QuotaCollector::register(&mut registry);
     // The ports first: a second server on the same ones fails before it touches the data. Nothing is accepted before
     // the listener runs, and what is asked then is answered by the node.
     let handler = Arc::new(NodeHandler::default());
@@ -73,6 +75,7 @@ pub async fn run(
         .with_context(|| format!("cannot start with the data in {}", config.server.data.display()))?;
     handler.serve(node.clone());
     partition_metrics.of(node.clone());
+    quota_metrics.of(node.quotas.clone());
     started(&Started { kafka, http, cluster_id: node.cluster_id.clone(), node_id: node.id.0 });
     let ended = async {
         tokio::select! {

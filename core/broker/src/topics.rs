@@ -11,6 +11,7 @@ use buslane_wire::ErrorCode;
 use buslane_wire::ids::{NodeId, TopicId};
 
 use crate::node::{Node, error_code};
+use crate::quotas::{Exceeded, Mutations};
 use crate::topic_config;
 
 /// Longest topic name, in bytes (Kafka).
@@ -151,6 +152,16 @@ pub async fn create(
     wanted: &[NewTopic],
     validate_only: bool,
 ) -> Vec<Result<Created, Refused>> {
+    create_within(node, wanted, validate_only, Mutations::unlimited()).await
+}
+
+/// As [`create`], for a client.
+pub async fn create_within(
+    node: &Arc<Node>,
+    wanted: &[NewTopic],
+    validate_only: bool,
+    mutations: Mutations<'_>,
+) -> Vec<Result<Created, Refused>> {
     if wanted.len() > TOPICS_MAX {
         let message = format!("at most {TOPICS_MAX} topics in one request, not {}", wanted.len());
         let refused = Refused::new(ErrorCode::POLICY_VIOLATION, message);
@@ -165,7 +176,10 @@ pub async fn create(
             let message = format!("topic '{}' stands twice in the request", topic.name);
             Err(Refused::new(ErrorCode::INVALID_REQUEST, message))
         } else {
-            plan(node, topic, &mut count)
+            plan(node, topic, &mut count).and_then(|plans| {
+                take(mutations, plans.len())?;
+                Ok(plans)
+            })
         };
         outcomes.push(planned.map(|plans| {
             let id = if validate_only { TopicId::ZERO } else { node.new_topic_id() };
@@ -199,6 +213,15 @@ pub async fn create(
         }
     }
     outcomes
+}
+
+/// Counts partitions that are to be created or deleted against the client's quota (KIP-599); those that are only
+/// validated, too, as in Kafka.
+pub fn take(mutations: Mutations<'_>, partitions: usize) -> Result<(), Refused> {
+    mutations.take(partitions).map_err(|Exceeded| {
+        let message = "The throttling quota has been exceeded.";
+        Refused::new(ErrorCode::THROTTLING_QUOTA_EXCEEDED, message)
+    })
 }
 
 /// The stores of each partition of a new topic.
@@ -269,6 +292,7 @@ pub async fn add_partitions(
     count: i32,
     assignments: Option<Vec<Vec<i32>>>,
     validate_only: bool,
+    mutations: Mutations<'_>,
 ) -> Result<(), Refused> {
     let table = node.topics.load_full();
     let Some(topic) = table.named(name) else {
@@ -298,6 +322,7 @@ pub async fn add_partitions(
         }
         Some(given) => given.iter().map(|brokers| assigned(node, brokers)).collect::<Result<_, _>>()?,
     };
+    take(mutations, added)?;
     if validate_only {
         return Ok(());
     }

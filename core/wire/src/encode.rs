@@ -229,6 +229,14 @@ impl Encoder {
         Some(out)
     }
 
+    /// Writes over what stands in the buffer: a field whose value is known only when the message is encoded.
+    ///
+    /// # Panics
+    /// When there is nothing that long.
+    pub fn overwrite(&mut self, position: usize, bytes: &[u8]) {
+        self.buffer[position..position + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Starts a frame: four bytes for its size, filled in by [`Encoder::end_frame`].
     pub fn begin_frame(&mut self) -> OpenFrame {
         let frame = OpenFrame {

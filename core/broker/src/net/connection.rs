@@ -90,6 +90,9 @@ pub struct Connection<'h, H> {
     /// Set once no further frame is read; the connection ends when all before it is written.
     ending: Option<Closed>,
     last_active: Instant,
+    /// Until then no further request is begun to be read. One that is half read is read on and served, so that nothing
+    /// of it waits in memory meanwhile.
+    muted_until: Option<Instant>,
     reading: Option<Progress>,
     /// The reader waited for memory at the last look at the clock.
     starved: bool,
@@ -118,6 +121,7 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             in_flight: VecDeque::new(),
             ending: None,
             last_active: Instant::now(),
+            muted_until: None,
             reading: None,
             starved: false,
             writing: None,
@@ -149,6 +153,7 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
         for request in &mut self.in_flight {
             request.poll(cx);
         }
+        self.unmute();
         loop {
             let blocked = self.read(cx, io);
             self.retire();
@@ -172,7 +177,26 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
     fn may_read(&self) -> bool {
         self.ending.is_none()
             && (self.reader.in_body()
-                || self.in_flight.len() < self.limits.in_flight_max && self.writer.memory() <= UNWRITTEN_MAX)
+                || self.muted_until.is_none()
+                    && self.in_flight.len() < self.limits.in_flight_max
+                    && self.writer.memory() <= UNWRITTEN_MAX)
+    }
+
+    /// Reads no further request for a while. Being silent meanwhile is not being idle.
+    fn mute(&mut self, now: Instant, time: Duration) {
+        if time > Duration::ZERO {
+            let until = now + time.min(self.limits.idle_max);
+            self.muted_until = Some(self.muted_until.map_or(until, |other| other.max(until)));
+        }
+    }
+
+    fn unmute(&mut self) {
+        if let Some(until) = self.muted_until
+            && Instant::now() >= until
+        {
+            self.muted_until = None;
+            self.last_active = self.last_active.max(until);
+        }
     }
 
     /// Reads and starts requests; true when it stopped at a limit, false when it waits for bytes or budget.
@@ -243,12 +267,15 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             self.last_active = now;
             let errors = match &outcome {
                 Outcome::Respond(response) => &response.errors[..],
-                Outcome::Silent | Outcome::Close => &[],
+                Outcome::Silent { .. } | Outcome::Close => &[],
             };
             self.metrics.handled(tag, now - started, errors);
             match outcome {
-                Outcome::Respond(response) => self.writer.push(response),
-                Outcome::Silent => {}
+                Outcome::Respond(response) => {
+                    self.mute(now, response.mute);
+                    self.writer.push(response);
+                }
+                Outcome::Silent { mute } => self.mute(now, mute),
                 Outcome::Close => {
                     // Requests behind it are not answered.
                     self.in_flight.clear();
@@ -274,6 +301,13 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
         let contended =
             (self.reading.is_some() || !self.writer.is_empty()) && self.context.budget.is_contended();
         let mut next = now + self.limits.idle_max;
+        if let Some(until) = self.muted_until {
+            next = next.min(until);
+            if !self.reader.in_body() {
+                // Of a size that is half read: it is the broker that does not read on.
+                self.reading = None;
+            }
+        }
         let was_starved = std::mem::replace(&mut self.starved, self.reader.waits_for_memory());
         if let Some(reading) = &mut self.reading {
             if self.starved || was_starved {
@@ -300,7 +334,11 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             }
             next = next.min(until);
         }
-        if self.in_flight.is_empty() && self.writer.is_empty() && self.reading.is_none() {
+        if self.in_flight.is_empty()
+            && self.writer.is_empty()
+            && self.reading.is_none()
+            && self.muted_until.is_none()
+        {
             let until = self.last_active + self.limits.idle_max;
             if now >= until {
                 return Err(Closed::Idle);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::budget::Budget;
 use super::frame::Frame;
@@ -37,7 +38,10 @@ pub enum Outcome {
     /// This response.
     Respond(Response),
     /// No response (acks=0).
-    Silent,
+    Silent {
+        /// As [`Response::muting`].
+        mute: Duration,
+    },
     /// The connection is closed once all earlier responses are written: bytes that are no request.
     Close,
 }

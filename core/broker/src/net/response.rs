@@ -1,6 +1,7 @@
 //! A response as it leaves: bytes, and stretches of files between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use buslane_log::fs::FsFile;
 use buslane_wire::{Encoder, ErrorCode, PieceBody};
@@ -47,6 +48,7 @@ pub struct Response {
     pub(super) len: u64,
     pub(super) reserved: Option<Charge>,
     pub(super) errors: Vec<(ErrorCode, u64)>,
+    pub(super) mute: Duration,
 }
 
 impl Response {
@@ -68,7 +70,7 @@ impl Response {
         };
         let size = size.expect("a response begins with its size");
         assert_eq!(i64::from(size) + 4, len as i64, "the announced and the real size of a response");
-        Response { pieces, len, reserved: None, errors: Vec::new() }
+        Response { pieces, len, reserved: None, errors: Vec::new(), mute: Duration::ZERO }
     }
 
     /// Takes the one response frame and its error codes out of an encoder and leaves it empty. `resolve` says where the bytes of an
@@ -101,6 +103,13 @@ impl Response {
     /// Hands over what was reserved for this response's bytes, so that they are not charged twice.
     pub fn reserved(mut self, charge: Charge) -> Response {
         self.reserved = Some(charge);
+        self
+    }
+
+    /// Once this response stands in line to be written, the connection begins to read no further request for so long
+    /// (KIP-219), but not longer than it may be idle.
+    pub fn muting(mut self, mute: Duration) -> Response {
+        self.mute = mute;
         self
     }
 

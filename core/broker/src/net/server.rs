@@ -229,10 +229,10 @@ async fn converse<H: RequestHandler>(
             draining = true;
             connection.drain();
         }
-        if let Poll::Ready(closed) = connection.poll(cx, &mut io) {
-            return Poll::Ready(closed);
-        }
         loop {
+            if let Poll::Ready(closed) = connection.poll(cx, &mut io) {
+                return Poll::Ready(closed);
+            }
             let next = match connection.check_time() {
                 Ok(next) => next,
                 Err(closed) => return Poll::Ready(closed),

@@ -12,6 +12,7 @@ use buslane_wire::{Encoder, ErrorCode};
 
 use super::{Answer, RequestContext, SERVED, Unanswerable, decode};
 use crate::node::{GROUP_VERSION, Node};
+use crate::quotas::Usage;
 
 /// Features of the cluster with the greatest level that this build knows.
 const FEATURES: &[(&str, i16)] = &[(GROUP_VERSION, 1)];
@@ -23,7 +24,12 @@ fn table() -> Vec<ApiVersion> {
         .collect()
 }
 
-pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+pub fn handle(
+    node: &Node,
+    context: RequestContext,
+    body: &[u8],
+    usage: &Usage<'_>,
+) -> Result<Answer, Unanswerable> {
     let request: ApiVersionsRequest<'_> = decode(body, context.version)?;
     let elsewhere = request.cluster_id.is_some_and(|id| id != node.cluster_id)
         || (request.node_id >= 0 && !node.answers_to(request.node_id));
@@ -37,7 +43,8 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
         ErrorCode::NONE
     };
     if error_code.is_err() {
-        return context.answer(&ApiVersionsResponse { error_code, ..Default::default() });
+        let throttle_time_ms = usage.finish();
+        return context.answer(&ApiVersionsResponse { error_code, throttle_time_ms, ..Default::default() });
     }
     let image = node.consensus.image();
     let finalized = |name: &'static str| {
@@ -59,6 +66,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
             .collect(),
         finalized_features_epoch: image.version as i64,
         finalized_features: FEATURES.iter().filter_map(|(name, _)| finalized(name)).collect(),
+        throttle_time_ms: usage.finish(),
         ..Default::default()
     })
 }

@@ -12,9 +12,19 @@ use buslane_wire::messages::create_partitions::{
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
+use crate::quotas::Usage;
 use crate::topics;
 
-pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+/// The first version that knows THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 3;
+
+pub async fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    body: &[u8],
+    usage: &Usage<'_>,
+) -> Result<Answer, Unanswerable> {
+    let mutations = usage.mutations(context.version >= STRICT_SINCE);
     let request: CreatePartitionsRequest<'_> = decode(body, context.version)?;
     let twice = topics::repeated(request.topics.iter().map(|topic| topic.name));
     let mut outcomes = Vec::with_capacity(request.topics.len());
@@ -24,7 +34,8 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
         } else {
             let assignments: Option<Vec<Vec<i32>>> =
                 asked.assignments.as_ref().map(|a| a.iter().map(|p| p.broker_ids.clone()).collect());
-            topics::add_partitions(node, asked.name, asked.count, assignments, request.validate_only).await
+            let (name, count, validate_only) = (asked.name, asked.count, request.validate_only);
+            topics::add_partitions(node, name, count, assignments, validate_only, mutations).await
         });
     }
     let results = request

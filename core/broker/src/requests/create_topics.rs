@@ -13,13 +13,23 @@ use std::collections::BTreeMap;
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
+use crate::quotas::Usage;
 use crate::topic_config::{KEYS, Source, effective};
 use crate::topics::{self, NewTopic};
 
-pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+/// The first version that knows THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 6;
+
+pub async fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    body: &[u8],
+    usage: &Usage<'_>,
+) -> Result<Answer, Unanswerable> {
+    let mutations = usage.mutations(context.version >= STRICT_SINCE);
     let request: CreateTopicsRequest<'_> = decode(body, context.version)?;
     let wanted: Vec<NewTopic> = request.topics.iter().map(new_topic).collect();
-    let outcomes = topics::create(node, &wanted, request.validate_only).await;
+    let outcomes = topics::create_within(node, &wanted, request.validate_only, mutations).await;
     let configs: Vec<BTreeMap<String, String>> = wanted.iter().map(topics::explicit_configs).collect();
     let topics = request
         .topics

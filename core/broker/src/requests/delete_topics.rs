@@ -14,9 +14,19 @@ use buslane_wire::messages::delete_topics::{
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
+use crate::quotas::Usage;
 use crate::topics::repeated;
 
-pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+/// The first version that knows THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 5;
+
+pub async fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    body: &[u8],
+    usage: &Usage<'_>,
+) -> Result<Answer, Unanswerable> {
+    let mutations = usage.mutations(context.version >= STRICT_SINCE);
     let request: DeleteTopicsRequest<'_> = decode(body, context.version)?;
     let asked: Vec<(Option<&str>, TopicId)> = if context.version >= 6 {
         request.topics.iter().map(|t| (t.name, t.topic_id)).collect()
@@ -40,6 +50,10 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
             _ if twice => (ErrorCode::INVALID_REQUEST, Some("the topic stands twice in the request")),
             Err(code) if code == ErrorCode::INVALID_REQUEST => (code, Some("give either a name or an id")),
             Err(code) => (code, Some("there is no such topic")),
+            Ok(topic) if mutations.take(topic.partitions.len()).is_err() => {
+                let message = "The throttling quota has been exceeded.";
+                (ErrorCode::THROTTLING_QUOTA_EXCEEDED, Some(message))
+            }
             Ok(topic) => match node.propose(Command::DeleteTopic { topic: topic.id }).await {
                 Ok(_) => (ErrorCode::NONE, None),
                 Err(code) => (code, Some("the metadata did not take the deletion")),

@@ -27,6 +27,7 @@ use super::{Answer, RequestContext, Unanswerable, client_wait, decode, errors};
 use crate::fetch_sessions::{Plan, SessionError, Tell, Told, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partitions::{FetchWait, Offsets, Partition, ReadRefused, Topics};
+use crate::quotas::Usage;
 
 /// Bytes that a partition takes while a fetch waits for it: its place in the plan, and that of the fetch in its list.
 const WAITING_BYTES: usize = 128;
@@ -73,8 +74,9 @@ pub async fn handle(
     context: RequestContext,
     body: Bytes,
     memory: &Memory<'_>,
+    usage: &Usage<'_>,
 ) -> Result<Answer, Unanswerable> {
-    let begun = match begin(node, &context, &body)? {
+    let begun = match begin(node, &context, &body, usage.fetch_bytes_max())? {
         Ok(begun) => begun,
         Err(error_code) => return context.answer(&FetchResponse { error_code, ..Default::default() }),
     };
@@ -85,7 +87,13 @@ pub async fn handle(
         tokio::task::yield_now().await;
     }
     let pieces = wait_and_read(node, &begun, memory).await;
-    answer(node, context, &begun.plan, pieces)
+    let (throttle_time_ms, sent) = usage.fetched(pieces.iter().map(Piece::len).sum());
+    if !sent {
+        // As it was: what is new will be told next time (KIP-219).
+        let session_id = node.sessions.tell_nothing(&begun.plan);
+        return context.answer(&FetchResponse { throttle_time_ms, session_id, ..Default::default() });
+    }
+    answer(node, context, &begun.plan, pieces, throttle_time_ms)
 }
 
 /// Ends the waits of all fetches, now and from now on: the server stops.
@@ -100,6 +108,7 @@ fn begin(
     node: &Node,
     context: &RequestContext,
     body: &[u8],
+    quota_max: u64,
 ) -> Result<Result<Begun, ErrorCode>, Unanswerable> {
     let request: FetchRequest<'_> = decode(body, context.version)?;
     let by_id = context.version >= 13;
@@ -125,7 +134,8 @@ fn begin(
             }));
         }
     };
-    let max_bytes = u64::try_from(request.max_bytes.max(0)).unwrap_or(0).min(node.fetch_max_bytes);
+    let max_bytes =
+        u64::try_from(request.max_bytes.max(0)).unwrap_or(0).min(node.fetch_max_bytes).min(quota_max);
     let min_bytes = i64::from(request.min_bytes).min(max_bytes as i64);
     let deadline = Instant::now() + client_wait(request.max_wait_ms);
     Ok(Ok(Begun { plan, max_bytes, min_bytes, deadline }))
@@ -313,6 +323,7 @@ fn answer(
     context: RequestContext,
     plan: &Plan,
     pieces: Vec<Piece>,
+    throttle_time_ms: i32,
 ) -> Result<Answer, Unanswerable> {
     let mut files = Vec::new();
     let mut topics: Vec<(&TopicKey, Vec<PartitionData<'_>>)> = Vec::new();
@@ -343,7 +354,8 @@ fn answer(
             TopicKey::Id(id) => FetchableTopicResponse { topic_id: *id, partitions, ..Default::default() },
         })
         .collect();
-    let response = FetchResponse { session_id: plan.session_id, responses, ..Default::default() };
+    let session_id = plan.session_id;
+    let response = FetchResponse { throttle_time_ms, session_id, responses, ..Default::default() };
     context.answer_with(&response, files)
 }
 

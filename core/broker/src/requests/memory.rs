@@ -129,6 +129,8 @@ fn entries(key: ApiKey, body: &[u8], version: i16) -> Result<usize, DecodeError>
         ElectLeaders: ElectLeadersRequest,
         IncrementalAlterConfigs: IncrementalAlterConfigsRequest,
         OffsetDelete: OffsetDeleteRequest,
+        DescribeClientQuotas: DescribeClientQuotasRequest,
+        AlterClientQuotas: AlterClientQuotasRequest,
         DescribeQuorum: DescribeQuorumRequest,
         ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest,
         ConsumerGroupDescribe: ConsumerGroupDescribeRequest,

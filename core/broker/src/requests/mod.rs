@@ -3,6 +3,7 @@
 //! One file a kind. A handler gets the decoded request and a [`Node`], and gives back an encoded [`Answer`]. What it
 //! does before its first await happens in the order of arrival on the connection; produce relies on that.
 
+mod alter_client_quotas;
 mod alter_configs;
 mod api_versions;
 mod consumer_group_describe;
@@ -12,6 +13,7 @@ mod create_topics;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -38,6 +40,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+mod throttle_time;
 #[cfg(test)]
 mod waits;
 
@@ -51,6 +54,7 @@ use buslane_wire::{ApiKey, DecodeError, Encoder, Message, Request};
 use bytes::Bytes;
 
 use crate::node::Node;
+use crate::quotas::Usage;
 
 pub use fetch::end_long_polls;
 use memory::Memory;
@@ -110,6 +114,8 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::ElectLeaders, 0, 2),
     served(ApiKey::IncrementalAlterConfigs, 0, 1),
     served(ApiKey::OffsetDelete, 0, 0),
+    served(ApiKey::DescribeClientQuotas, 0, 1),
+    served(ApiKey::AlterClientQuotas, 0, 1),
     served(ApiKey::DescribeQuorum, 0, 2),
     served(ApiKey::DescribeCluster, 0, 2),
     served(ApiKey::ConsumerGroupHeartbeat, 0, 1),
@@ -174,8 +180,15 @@ fn decode<'a, R: Request + buslane_wire::Decode<'a>>(
     Ok(buslane_wire::decode_prefix::<R>(body, version)?)
 }
 
-/// Answers one request frame (without its size). `memory`: what was charged for it.
-pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes, memory: &Memory<'_>) -> Answer {
+/// Answers one request frame (without its size). `memory`: what was charged for it. `usage`: what it uses of its client's
+/// quotas.
+pub async fn handle(
+    node: Arc<Node>,
+    peer: IpAddr,
+    frame: Bytes,
+    memory: &Memory<'_>,
+    usage: &Usage<'_>,
+) -> Answer {
     let (header, body) = match RequestHeader::decode(&frame) {
         Ok(parts) => parts,
         Err(error) => return Answer::Close(format!("request header cannot be read: {error}")),
@@ -198,17 +211,19 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes, memory: &Memory
             served.last
         ));
     }
-    let answer = match served.key {
+    usage.identify(header.client_id);
+    let frame_len = frame.len();
+    let mut answer = match served.key {
         // These may wait for long, and drop their bytes before.
         ApiKey::Produce => {
             let body = frame.slice_ref(body);
             drop(frame);
-            produce::handle(&node, context, body).await
+            produce::handle(&node, context, body, frame_len, usage).await
         }
         ApiKey::Fetch => {
             let body = frame.slice_ref(body);
             drop(frame);
-            fetch::handle(&node, context, body, memory).await
+            fetch::handle(&node, context, body, memory, usage).await
         }
         ApiKey::ListOffsets => list_offsets::handle(&node, context, body).await,
         ApiKey::Metadata => metadata::handle(&node, context, body).await,
@@ -238,9 +253,9 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes, memory: &Memory
         ApiKey::DescribeGroups => describe_groups::handle(&node, context, body).await,
         ApiKey::ListGroups => list_groups::handle(&node, context, body).await,
         ApiKey::DeleteGroups => delete_groups::handle(&node, context, body).await,
-        ApiKey::ApiVersions => api_versions::handle(&node, context, body),
-        ApiKey::CreateTopics => create_topics::handle(&node, context, body).await,
-        ApiKey::DeleteTopics => delete_topics::handle(&node, context, body).await,
+        ApiKey::ApiVersions => api_versions::handle(&node, context, body, usage),
+        ApiKey::CreateTopics => create_topics::handle(&node, context, body, usage).await,
+        ApiKey::DeleteTopics => delete_topics::handle(&node, context, body, usage).await,
         ApiKey::DeleteRecords => delete_records::handle(&node, context, body).await,
         ApiKey::InitProducerId => init_producer_id::handle(&node, context, body).await,
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(&node, context, body),
@@ -253,13 +268,21 @@ pub async fn handle(node: Arc<Node>, peer: IpAddr, frame: Bytes, memory: &Memory
             consumer_group_heartbeat::handle(&node, context, header.client_id, body).await
         }
         ApiKey::ConsumerGroupDescribe => consumer_group_describe::handle(&node, context, body).await,
-        ApiKey::CreatePartitions => create_partitions::handle(&node, context, body).await,
+        ApiKey::CreatePartitions => create_partitions::handle(&node, context, body, usage).await,
         ApiKey::ElectLeaders => elect_leaders::handle(&node, context, body),
         ApiKey::DescribeQuorum => describe_quorum::handle(&node, context, body),
+        ApiKey::DescribeClientQuotas => describe_client_quotas::handle(&node, context, body),
+        ApiKey::AlterClientQuotas => alter_client_quotas::handle(&node, context, body).await,
         ApiKey::ListConfigResources => list_config_resources::handle(&node, context, body),
         ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
         other => unreachable!("{} is not in SERVED", other.name()),
     };
+    let throttle_time_ms = usage.finish();
+    if throttle_time_ms > 0
+        && let Ok(Answer::Send { encoder, .. }) = &mut answer
+    {
+        throttle_time::tell(encoder, served.key, version, throttle_time_ms);
+    }
     answer.unwrap_or_else(|error| Answer::Close(format!("{} version {version}: {error}", served.key.name())))
 }
 

@@ -23,6 +23,7 @@ use super::memory::produce_heap;
 use super::{Answer, RequestContext, Unanswerable, client_wait, errors};
 use crate::node::Node;
 use crate::partitions::{Acks, AppendRefused, Appended, Batch, Partition, Ticket, Topic};
+use crate::quotas::Usage;
 use crate::topics::is_internal;
 use crate::validate::{self, Allowance, Invalid};
 
@@ -65,7 +66,14 @@ impl Asked<'_> {
     }
 }
 
-pub async fn handle(node: &Node, context: RequestContext, body: Bytes) -> Result<Answer, Unanswerable> {
+/// `frame_len`: bytes of the whole request, which count against the client's quota.
+pub async fn handle(
+    node: &Node,
+    context: RequestContext,
+    body: Bytes,
+    frame_len: usize,
+    usage: &Usage<'_>,
+) -> Result<Answer, Unanswerable> {
     let request: ProduceRequest<'_> = decode_prefix_within(&body, context.version, produce_heap(&body))?;
     let partitions: usize = request.topic_data.iter().map(|t| t.partition_data.len()).sum();
     if partitions > PARTITIONS_MAX {
@@ -117,14 +125,15 @@ pub async fn handle(node: &Node, context: RequestContext, body: Bytes) -> Result
     }
 
     let (deadline, silent) = (Instant::now() + client_wait(request.timeout_ms), request.acks == 0);
+    let used = || usage.produced(frame_len, !silent);
     if asked.iter().any(Asked::waits) {
         // Perhaps for long, with copies of their own: the request's buffer is free meanwhile.
         let asked: Vec<Asked<'static>> = asked.into_iter().map(Asked::into_owned).collect();
         drop(request);
         drop(body);
-        return answer(context, asked, deadline, silent).await;
+        return answer(context, asked, deadline, silent, used).await;
     }
-    answer(context, asked, deadline, silent).await
+    answer(context, asked, deadline, silent, used).await
 }
 
 /// Checks a partition's batch; returns the bytes that it has.
@@ -155,12 +164,13 @@ fn store(partition: &Arc<Partition>, accepted: Accepted, bytes: Bytes, acks: Ack
     Pending::Ticket(partition.append(Batch { header, max_timestamp, bytes }, acks))
 }
 
-/// Waits until everything is confirmed, and tells it.
+/// Waits until everything is confirmed, and tells it. `used` is called then, and says the throttle time.
 async fn answer(
     context: RequestContext,
     asked: Vec<Asked<'_>>,
     deadline: Instant,
     silent: bool,
+    used: impl FnOnce() -> i32,
 ) -> Result<Answer, Unanswerable> {
     let mut settled = Vec::with_capacity(asked.len());
     for Asked { name, topic_id, partitions } in asked {
@@ -174,6 +184,7 @@ async fn answer(
         }
         settled.push((name, topic_id, outcomes));
     }
+    let throttle_time_ms = used();
     if silent {
         return Ok(Answer::Nothing);
     }
@@ -185,7 +196,7 @@ async fn answer(
             partition_responses: outcomes.iter().map(|(index, outcome)| told(*index, outcome)).collect(),
         })
         .collect();
-    context.answer(&ProduceResponse { responses, ..Default::default() })
+    context.answer(&ProduceResponse { responses, throttle_time_ms, ..Default::default() })
 }
 
 async fn settle(mut ticket: Ticket, deadline: Instant) -> Outcome {

@@ -91,7 +91,8 @@ impl Running {
         let node = self.node.clone();
         let answer = async move {
             let budget = Budget::new(256 << 20, 100 << 20);
-            handle(node, peer, frame, &Memory::new(&budget, None)).await
+            let usage = node.quotas.begin();
+            handle(node.clone(), peer, frame, &Memory::new(&budget, None), &usage).await
         };
         (Box::pin(answer), held)
     }

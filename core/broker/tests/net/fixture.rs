@@ -37,8 +37,10 @@ pub enum Ask {
     Large(u32),
     /// Bytes from a file of the handler's: position, length.
     File(u64, u32),
-    /// No answer.
-    Silent,
+    /// No answer, and the connection muted for so many milliseconds.
+    Silent(u32),
+    /// An empty answer after the gate is opened, and the connection muted for so many milliseconds.
+    Mute(u32, u32),
     /// No answer, connection closed.
     Close,
     /// A panic.
@@ -57,7 +59,8 @@ impl Ask {
             Ask::Needs(bytes, echo) => (b'n', [&bytes.to_be_bytes()[..], echo].concat()),
             Ask::Large(len) => (b'l', len.to_be_bytes().to_vec()),
             Ask::File(position, len) => (b'f', [&position.to_be_bytes()[..], &len.to_be_bytes()].concat()),
-            Ask::Silent => (b's', vec![]),
+            Ask::Silent(mute_ms) => (b's', mute_ms.to_be_bytes().to_vec()),
+            Ask::Mute(gate, mute_ms) => (b'm', [gate.to_be_bytes(), mute_ms.to_be_bytes()].concat()),
             Ask::Close => (b'c', vec![]),
             Ask::Panic => (b'p', vec![]),
         };
@@ -170,7 +173,14 @@ impl RequestHandler for Obedient {
                     Piece::Bytes(tail),
                 ]))
             }
-            b's' => Outcome::Silent,
+            b's' => Outcome::Silent { mute: Duration::from_millis(number().into()) },
+            b'm' => {
+                if let Some(gate) = self.gate(number()) {
+                    gate.await.unwrap();
+                }
+                let mute_ms = u32::from_be_bytes(argument[4..8].try_into().unwrap());
+                Outcome::Respond(answer(&[]).muting(Duration::from_millis(mute_ms.into())))
+            }
             b'p' => panic!("asked to"),
             _ => Outcome::Close,
         }

@@ -7,5 +7,6 @@ mod fixture;
 mod budget;
 mod hostile;
 mod lifecycle;
+mod mute;
 mod order;
 mod sendfile;

@@ -10,7 +10,7 @@ async fn responses_leave_in_request_order_whatever_finishes_first() {
     for (correlation, gate) in [(1, 3), (2, 2), (3, 1)] {
         client.ask(correlation, &Ask::Wait(gate)).await;
     }
-    client.ask(4, &Ask::Silent).await;
+    client.ask(4, &Ask::Silent(0)).await;
     client.ask(5, &Ask::Echo(b"last".to_vec())).await;
     soon(server.handler.until_started(5)).await;
     for gate in [1, 2] {

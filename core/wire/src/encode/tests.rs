@@ -166,3 +166,11 @@ fn the_errors_of_a_message_are_counted_wherever_they_stand() {
     encode(&response(vec![]), 11, &mut e).unwrap();
     assert_eq!(e.take_errors(), []);
 }
+
+#[test]
+fn what_is_overwritten_keeps_its_place_and_all_else() {
+    let mut e = Encoder::new();
+    e.raw(b"abcdef");
+    e.overwrite(2, b"XY");
+    assert_eq!(e.buffer(), b"abXYef");
+}

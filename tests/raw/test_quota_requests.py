@@ -1,0 +1,176 @@
+"""Quotas set and told (KIP-546): entities, filters, keys and values, right and wrong ones."""
+
+import pytest
+
+from harness.quotas import (
+    ALTER,
+    ANY,
+    DEFAULT,
+    DESCRIBE,
+    EXACT,
+    FETCH,
+    IS_DEFAULT,
+    MUTATIONS,
+    PRODUCE,
+    TIME,
+    described,
+    entry,
+    new_client_id,
+    set_quotas,
+)
+from harness.wire import error_name
+
+
+@pytest.fixture
+def connection(broker):
+    with broker.connect() as connection:
+        yield connection
+
+
+def altered(connection, *entries, version: int = 1, **options) -> list[str]:
+    answer = ALTER.ask(connection, version, entries=list(entries), **options)
+    return [error_name(e.error) for e in answer.entries]
+
+
+@pytest.mark.parametrize("version", range(2))
+def test_quotas_are_set_told_changed_and_removed(broker, connection, version):
+    name = new_client_id()
+    parts, key = {"user": "anna", "client_id": name}, (("client-id", name), ("user", "anna"))
+    all_keys = {PRODUCE: 1024.0, FETCH: 2048.0, TIME: 12.5, MUTATIONS: 0.5}
+    set_quotas(broker, parts, **all_keys)
+    exactly = ("client-id", EXACT, name)
+    assert described(connection, exactly, version=version) == {key: all_keys}
+    set_quotas(broker, parts, **{PRODUCE: 4096.0, FETCH: None, TIME: None})
+    assert described(connection, exactly, version=version) == {key: {PRODUCE: 4096.0, MUTATIONS: 0.5}}
+    # Removing what is not there, even what nobody knows, is no error.
+    assert altered(connection, entry(parts, {FETCH: None, "nonsense": None}), version=version) == ["NONE"]
+    set_quotas(broker, parts, **{PRODUCE: None, MUTATIONS: None})
+    assert described(connection, exactly, version=version) == {}
+
+
+def test_who_only_validates_changes_nothing(connection):
+    name = new_client_id()
+    assert altered(connection, entry({"client_id": name}, {PRODUCE: 1024.0}), validate_only=True) == ["NONE"]
+    assert altered(connection, entry({"client_id": name}, {PRODUCE: -1.0}), validate_only=True) == ["INVALID_REQUEST"]
+    assert described(connection, ("client-id", EXACT, name)) == {}
+
+
+def test_filters(broker, connection):
+    # A rate that holds nobody up.
+    rate, name, user = {PRODUCE: 1e15}, new_client_id(), "user-of-filters"
+    entities = {
+        "user": {"user": user},
+        "default user": {"user": DEFAULT},
+        "id": {"client_id": name},
+        "default id": {"client_id": DEFAULT},
+        "both": {"user": user, "client_id": name},
+        "user, default id": {"user": user, "client_id": DEFAULT},
+        "default user, id": {"user": DEFAULT, "client_id": name},
+    }
+    keys = {tuple(sorted((kind.replace("_", "-"), value) for kind, value in parts.items())): known for known, parts in entities.items()}
+    try:
+        for parts in entities.values():
+            set_quotas(broker, parts, **rate)
+
+        def found(*components, strict=False) -> set[str]:
+            return {keys[key] for key in described(connection, *components, strict=strict) if key in keys}
+
+        assert found() == set(entities)
+        assert found(("user", EXACT, user)) == {"user", "both", "user, default id"}
+        assert found(("user", EXACT, user), strict=True) == {"user"}
+        assert found(("user", IS_DEFAULT, None)) == {"default user", "default user, id"}
+        assert found(("user", ANY, None), strict=True) == {"user", "default user"}
+        assert found(("client-id", EXACT, name)) == {"id", "both", "default user, id"}
+        assert found(("client-id", IS_DEFAULT, None), strict=True) == {"default id"}
+        assert found(("client-id", ANY, None), ("user", EXACT, user)) == {"both", "user, default id"}
+        assert found(("client-id", EXACT, name), ("user", IS_DEFAULT, None), strict=True) == {"default user, id"}
+        assert found(("user", EXACT, "nobody")) == set()
+        assert found(("ip", ANY, None)) == set()
+    finally:
+        for parts in entities.values():
+            set_quotas(broker, parts, **dict.fromkeys(rate))
+
+
+@pytest.mark.parametrize(
+    ("components", "error"),
+    [
+        ([("", ANY, None)], "INVALID_REQUEST"),
+        ([("group", ANY, None)], "UNSUPPORTED_VERSION"),
+        ([("user", ANY, None), ("user", IS_DEFAULT, None)], "INVALID_REQUEST"),
+        ([("user", EXACT, None)], "INVALID_REQUEST"),
+        ([("user", IS_DEFAULT, "anna")], "INVALID_REQUEST"),
+        ([("client-id", ANY, "anna")], "INVALID_REQUEST"),
+        ([("client-id", 3, None)], "INVALID_REQUEST"),
+        ([("ip", ANY, None), ("user", ANY, None)], "INVALID_REQUEST"),
+    ],
+)
+def test_wrong_filters(connection, components, error):
+    asked = [dict(zip(("type", "match_type", "match"), component, strict=True)) for component in components]
+    for version in range(2):
+        answer = DESCRIBE.ask(connection, version, components=asked)
+        assert (error_name(answer.error), answer.entries) == (error, [])
+        assert answer.message
+
+
+@pytest.mark.parametrize(
+    ("parts", "values"),
+    [
+        ({}, {PRODUCE: 1024.0}),
+        ({"group": "g"}, {PRODUCE: 1024.0}),
+        ({"client_id": ""}, {PRODUCE: 1024.0}),
+        ({"user": ""}, {PRODUCE: 1024.0}),
+        ({"client_id": "c", "ip": "127.0.0.1"}, {PRODUCE: 1024.0}),
+        ({"client_id": "c"}, {"nonsense": 1.0}),
+        ({"client_id": "c"}, {"connection_creation_rate": 1.0}),
+        ({"client_id": "c"}, {PRODUCE: 0.0}),
+        ({"client_id": "c"}, {FETCH: -1.0}),
+        ({"client_id": "c"}, {PRODUCE: 1024.5}),
+        ({"client_id": "c"}, {FETCH: 1e19}),
+        ({"client_id": "c"}, {TIME: -0.5}),
+        ({"client_id": "c"}, {MUTATIONS: 0.0}),
+    ],
+    ids=str,
+)
+def test_wrong_entities_keys_and_values(connection, parts, values):
+    good = new_client_id()
+    entries = entry(parts, values), entry({"client_id": good}, {PRODUCE: 1e15})
+    for version in range(2):
+        answer = ALTER.ask(connection, version, entries=list(entries), validate_only=True)
+        told = {tuple((part.type, part.name) for part in e.entity): (error_name(e.error), e.message) for e in answer.entries}
+        # The others are as good as without it.
+        assert told.pop((("client-id", good),))[0] == "NONE"
+        ((error, message),) = told.values()
+        assert error == "INVALID_REQUEST" and message, told
+
+
+def test_a_key_or_an_entity_that_stands_there_twice_is_refused(connection):
+    name = new_client_id()
+    twice = entry({"client_id": name}, {PRODUCE: 1e15})
+    twice["ops"] *= 2
+    assert altered(connection, twice, validate_only=True) == ["INVALID_REQUEST"]
+    once = entry({"client_id": name}, {PRODUCE: 1e15})
+    assert altered(connection, once, once, validate_only=True) == ["INVALID_REQUEST"], "told once"
+
+
+@pytest.mark.buslane_only("Kafka limits connections by address")
+def test_quotas_of_addresses_are_refused_clearly(connection):
+    answer = ALTER.ask(connection, 1, entries=[entry({"ip": "127.0.0.1"}, {"connection_creation_rate": 10.0})])
+    assert (error_name(answer.entries[0].error), "ip" in answer.entries[0].message) == ("INVALID_REQUEST", True)
+
+
+@pytest.mark.buslane_only("Kafka takes names as long as the protocol does")
+def test_names_are_bounded(broker, connection):
+    assert altered(connection, entry({"user": "n" * 1025}, {PRODUCE: 1e15}), validate_only=True) == ["INVALID_REQUEST"]
+    assert altered(connection, entry({"user": "n" * 1024}, {PRODUCE: 1e15}), validate_only=True) == ["NONE"]
+
+
+def test_quotas_outlive_the_broker(new_broker):
+    broker = new_broker().start()
+    set_quotas(broker, {"user": DEFAULT, "client_id": "c"}, **{PRODUCE: 1024.0, TIME: 2.5})
+    set_quotas(broker, {"client_id": DEFAULT}, **{FETCH: 77.0})
+    broker.stop()
+    broker.start()
+    with broker.connect() as connection:
+        expected = {(("client-id", "c"), ("user", DEFAULT)): {PRODUCE: 1024.0, TIME: 2.5}, (("client-id", DEFAULT),): {FETCH: 77.0}}
+        assert described(connection) == expected
+    broker.stop()
