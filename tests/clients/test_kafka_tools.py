@@ -145,17 +145,21 @@ def test_consumer_groups_are_listed_described_reset_and_deleted(at, broker, topi
 
 def test_what_tools_ask_of_the_cluster(at, broker, topic):
     broker.create_topic(topic)
+    ALL["java"].produce(broker.bootstrap, topic, 0, [Record(b"k", b"%d" % n) for n in range(3)], "none")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         versions = pool.submit(tool, "broker-api-versions", *at)
         quorum = pool.submit(tool, "metadata-quorum", *at, "describe", "--status")
         replication = pool.submit(tool, "metadata-quorum", *at, "describe", "--replication")
         cluster = pool.submit(tool, "cluster", "cluster-id", *at)
+        producers = pool.submit(tool, "transactions", *at, "describe-producers", "--topic", topic, "--partition", 0)
         election = pool.submit(tool, "leader-election", *at, "--election-type", "preferred", "--topic", topic, "--partition", 0)
     assert "Produce(0): 0 to 13" in versions.result() and "ConsumerGroupHeartbeat(68): 0 to 1" in versions.result()
     assert re.search(r"LeaderId:\s+1\b", quorum.result()) and re.search(r"MaxFollowerLag:\s+0\b", quorum.result())
     assert "Leader" in replication.result()
     assert re.search(r"Cluster ID: \S+", cluster.result())
+    columns = ("ProducerEpoch", "LastSequence", "CurrentTransactionStartOffset")
+    assert table(producers.result(), *columns) == {("0", "2", "None")}
     assert "already" in election.result() or "not needed" in election.result().lower(), election.result()
     # Clients of the tools' own version read what was written by others.
     ALL["confluent"].produce(broker.bootstrap, topic, 0, [Record(b"k", b"v")])
-    assert ALL["java"].consume(broker.bootstrap, topic, 0, EARLIEST, 1)[0].value == b"v"
+    assert ALL["java"].consume(broker.bootstrap, topic, 0, EARLIEST, 4)[3].value == b"v"

@@ -95,7 +95,6 @@ def test_the_settings_with_one_value_name_their_test():
 
 # What Apache Kafka would take instead. Numbers and truth values need no entry.
 OTHERS = {
-    "cleanup.policy": ["compact", "compact,delete"],
     "compression.type": ["uncompressed", "gzip", "snappy", "lz4", "zstd"],
     "follower.replication.throttled.replicas": ["*", "0:1"],
     "leader.replication.throttled.replicas": ["*", "0:1"],
@@ -148,6 +147,7 @@ def values(takes: str) -> tuple[list[str], list[str]]:
 
 # With the utmost values a record is stored like any other, but for these.
 STORED_NOT = {
+    ("cleanup.policy", "compact"): "INVALID_RECORD",  # it has no key
     ("max.message.bytes", "61"): "MESSAGE_TOO_LARGE",
     ("message.timestamp.before.max.ms", "0"): "INVALID_TIMESTAMP",
 }

@@ -20,6 +20,7 @@ CLASSES = {
     "cluster": "org.apache.kafka.tools.ClusterTool",
     "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
     "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
+    "transactions": "org.apache.kafka.tools.TransactionsCommand",
     "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
     "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
     "connect-standalone": "org.apache.kafka.connect.cli.ConnectStandalone",

@@ -1,5 +1,7 @@
 """What tools ask about the cluster: leaders to elect, the metadata's quorum, what has settings."""
 
+import time
+
 import pytest
 
 from harness import wire
@@ -137,3 +139,60 @@ def test_what_has_settings_is_listed_by_type(broker, connection, topic):
     assert listed(BROKER, TOPIC) == listed(BROKER) | listed(TOPIC)
     assert LIST_CONFIG_RESOURCES.ask(connection, 0).resources == []
     assert error_name(LIST_CONFIG_RESOURCES.ask(connection, 1, types=[3]).error) == "UNSUPPORTED_VERSION"
+
+
+DESCRIBE_PRODUCERS = Api(
+    61,
+    flexible=0,
+    request=[F("topics", [F("topic", "string"), F("partitions", ("array", "i32"))])],
+    response=[
+        F("throttle_time_ms", "i32"),
+        F(
+            "topics",
+            [
+                F("topic", "string"),
+                F(
+                    "partitions",
+                    [
+                        F("partition", "i32"),
+                        F("error", "i16"),
+                        F("message", "nullable"),
+                        F(
+                            "producers",
+                            [
+                                F("id", "i64"),
+                                F("epoch", "i32"),
+                                F("last_sequence", "i32"),
+                                F("last_timestamp", "i64"),
+                                F("coordinator_epoch", "i32"),
+                                F("transaction_start", "i64"),
+                            ],
+                        ),
+                    ],
+                ),
+            ],
+        ),
+    ],
+)
+
+
+def test_producers_of_a_partition_are_told_with_their_last_sequence(broker, topic):
+    broker.create_topic(topic, 2)
+    with broker.connect() as connection:
+        ids = [wire.new_producer(connection)[0] for _ in range(2)]
+        for producer_id, counts in zip(ids, ([2, 3], [1]), strict=True):
+            sequence = 0
+            for count in counts:
+                batch = wire.Batch(values=[b"v"] * count, producer_id=producer_id, producer_epoch=0, base_sequence=sequence)
+                assert wire.produce(connection, {(topic, 0): batch.encode()})[topic, 0].error == 0
+                sequence += count
+        before = int(time.time() * 1000)
+        asked = [{"topic": topic, "partitions": [0, 1, 2]}, {"topic": f"{topic}-none", "partitions": [0]}]
+        told, none = DESCRIBE_PRODUCERS.ask(connection, 0, topics=asked).topics
+    first, second, missing = told.partitions
+    assert sorted((p.id, p.epoch, p.last_sequence) for p in first.producers) == sorted([(ids[0], 0, 4), (ids[1], 0, 0)])
+    for producer in first.producers:
+        assert before - 60_000 < producer.last_timestamp < before + 60_000
+        assert producer.transaction_start == -1
+    assert (second.error, second.producers) == (0, [])
+    assert [error_name(p.error) for p in (missing, none.partitions[0])] == ["UNKNOWN_TOPIC_OR_PARTITION"] * 2

@@ -59,8 +59,8 @@ pub fn with_node_id(mut settings: Vec<BrokerSetting>, id: NodeId) -> Vec<BrokerS
 }
 
 fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'static str)> {
-    use ValueType::{Boolean, Int, List, Long, String as Text};
-    let ServerConfig { server, limits, topics, groups, .. } = config;
+    use ValueType::{Boolean, Double, Int, List, Long, String as Text};
+    let ServerConfig { server, limits, topics, groups, compaction, .. } = config;
     let TopicsSection { auto_create, partitions, replication, .. } = topics;
     let node_id = server.node_id.0.map_or("-1".to_owned(), |id| id.to_string());
     let advertised = server.advertise.0.as_ref().map_or_else(
@@ -141,6 +141,24 @@ fn values(config: &ServerConfig) -> Vec<(&'static str, ValueType, String, &'stat
             "Shortest session of a classic member.",
         ),
         ("listeners", List, format!("PLAINTEXT://{}", server.listen), "Where the broker listens."),
+        (
+            "log.cleaner.backoff.ms",
+            Long,
+            millis(compaction.check),
+            "Pause between two looks at what is to be compacted.",
+        ),
+        (
+            "log.cleaner.dedupe.buffer.size",
+            Long,
+            compaction.memory.0.to_string(),
+            "Memory for the keys of a compaction.",
+        ),
+        (
+            "log.cleaner.io.max.bytes.per.second",
+            Double,
+            compaction.rate.0.to_string(),
+            "Bytes a second that are read for compaction, at most.",
+        ),
         ("log.dirs", Text, server.data.display().to_string(), "Folder of all data."),
         (
             "log.retention.check.interval.ms",

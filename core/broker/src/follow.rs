@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::config::{ByteSize, ServerConfig};
-    use crate::metrics::ScrubMetrics;
+    use crate::metrics::BackgroundMetrics;
     use crate::topics::{self, NewTopic};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +136,7 @@ mod tests {
         config.server.data = dir.path().into();
         config.server.disk_reserve = ByteSize(0);
         let settings = crate::server::node_settings(&config, "127.0.0.1:9092".parse().unwrap());
-        let node = Node::start(settings, ScrubMetrics::default()).await.unwrap();
+        let node = Node::start(settings, BackgroundMetrics::default()).await.unwrap();
         let name = "short".into();
         let topic =
             NewTopic { name, partitions: Some(1), replicas: None, assignments: vec![], configs: vec![] };

@@ -3,6 +3,7 @@
 mod allocator;
 mod broker_settings;
 mod clock;
+mod compaction;
 pub mod config;
 mod fetch_sessions;
 mod fits;

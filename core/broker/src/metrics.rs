@@ -164,6 +164,61 @@ impl ScrubMetrics {
     }
 }
 
+/// What compaction did since the start, and where it cannot.
+#[derive(Clone, Default, Debug)]
+pub struct CompactionMetrics {
+    /// Passes over a partition that replaced segments or found nothing to leave out.
+    pub passes: Counter,
+    /// Passes that failed.
+    pub failures: Counter,
+    /// Bytes of the segments that those passes cleaned.
+    pub bytes_before: Counter,
+    /// What was left of them.
+    pub bytes_after: Counter,
+    /// Partitions whose last pass failed.
+    pub failed_partitions: Gauge,
+}
+
+impl CompactionMetrics {
+    /// Makes them known to a registry.
+    pub fn register(registry: &mut Registry) -> CompactionMetrics {
+        let m = CompactionMetrics::default();
+        registry.register("compaction_passes", "Passes over a compacted partition", m.passes.clone());
+        registry.register("compaction_failures", "Passes that failed", m.failures.clone());
+        registry.register(
+            "compaction_bytes_before",
+            "Bytes of segments that were compacted",
+            m.bytes_before.clone(),
+        );
+        registry.register("compaction_bytes_after", "What was left of them", m.bytes_after.clone());
+        registry.register(
+            "compaction_failed_partitions",
+            "Partitions whose last pass failed: they grow until their damage is mended",
+            m.failed_partitions.clone(),
+        );
+        m
+    }
+}
+
+/// Counts of what the node does by itself.
+#[derive(Clone, Default, Debug)]
+pub struct BackgroundMetrics {
+    /// Of the scrub.
+    pub scrub: ScrubMetrics,
+    /// Of compaction.
+    pub compaction: CompactionMetrics,
+}
+
+impl BackgroundMetrics {
+    /// Makes them known to a registry.
+    pub fn register(registry: &mut Registry) -> BackgroundMetrics {
+        BackgroundMetrics {
+            scrub: ScrubMetrics::register(registry),
+            compaction: CompactionMetrics::register(registry),
+        }
+    }
+}
+
 fn request_labels(listener: &str, api: &str, version: &str) -> Labels {
     vec![("listener", listener.to_owned()), ("api", api.to_owned()), ("version", version.to_owned())]
 }

@@ -25,10 +25,11 @@ use tokio::task::JoinSet;
 
 use crate::broker_settings::{self, BrokerSetting};
 use crate::clock::Clock;
+use crate::compaction::{CompactionSettings, Compactor};
 use crate::fetch_sessions::FetchSessions;
 use crate::fits;
 use crate::groups::Groups;
-use crate::metrics::ScrubMetrics;
+use crate::metrics::BackgroundMetrics;
 use crate::partitions::{Context, OwnerPool, Partition, Topics, Waiting};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Quotas;
@@ -81,6 +82,8 @@ pub struct NodeSettings {
     pub store: StoreOptions,
     /// How sealed segments are scrubbed.
     pub scrub: ScrubSettings,
+    /// How partitions are compacted.
+    pub compaction: CompactionSettings,
     /// Consumer groups.
     pub groups: buslane_group::Config,
 }
@@ -126,6 +129,7 @@ pub struct Node {
     raft: Arc<RaftConsensus>,
     syncer: Mutex<Option<Syncer>>,
     scrubber: Mutex<Option<Scrubber>>,
+    compactor: Mutex<Option<Compactor>>,
     writable: AtomicBool,
     stopping: AtomicBool,
     failure: watch::Sender<Option<String>>,
@@ -137,7 +141,7 @@ pub struct Node {
 impl Node {
     /// Opens the data folder and takes up every partition that is this node's. Returns when requests can be served;
     /// partitions recover meanwhile, and what is produced to them waits.
-    pub async fn start(settings: NodeSettings, scrub_metrics: ScrubMetrics) -> anyhow::Result<Arc<Node>> {
+    pub async fn start(settings: NodeSettings, metrics: BackgroundMetrics) -> anyhow::Result<Arc<Node>> {
         let runtime = tokio::runtime::Handle::current();
         let fs: Arc<dyn Fs> = Arc::new(Disk);
         let clock = Clock::start();
@@ -211,6 +215,7 @@ impl Node {
             raft,
             syncer: Mutex::new(Some(syncer)),
             scrubber: Mutex::new(None),
+            compactor: Mutex::new(None),
             writable: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             failure: watch::Sender::new(None),
@@ -218,12 +223,13 @@ impl Node {
         });
         node.take_up(report.incarnation, settings.advertised_port).await?;
         node.groups.take_up(&node);
-        *node.scrubber.lock() = Scrubber::start(&node.context, settings.scrub, scrub_metrics);
+        *node.scrubber.lock() = Scrubber::start(&node.context, settings.scrub, metrics.scrub);
         node.look_at_space();
         let ticking = node.clone();
         node.runtime.spawn(async move { ticking.tick().await });
         let retaining = node.clone();
         node.runtime.spawn(async move { retention::run(&retaining, settings.retention_check).await });
+        *node.compactor.lock() = Some(Compactor::start(&node, settings.compaction, metrics.compaction));
         Ok(node)
     }
 
@@ -313,7 +319,7 @@ impl Node {
         // dropped with its connection), and so must all that follows from it.
         let change = self.runtime.spawn(async move {
             let _held = held;
-            let starts: Vec<Option<TopicPartition>> = commands.iter().map(moves_log_start).collect();
+            let starts: Vec<Option<TopicPartition>> = commands.iter().map(drops_segments).collect();
             let outcomes = node.commit(commands).await?;
             if outcomes.iter().any(Result::is_ok) {
                 node.follow();
@@ -462,6 +468,10 @@ impl Node {
         if let Some(scrubber) = scrubber {
             scrubber.stop().await;
         }
+        let compactor = self.compactor.lock().take();
+        if let Some(compactor) = compactor {
+            compactor.stop().await;
+        }
         if self.failure().is_none() {
             let topics = self.topics.load_full();
             let mut leaving = JoinSet::new();
@@ -490,10 +500,12 @@ impl Node {
     }
 }
 
-/// The partition whose log start a command moves.
-fn moves_log_start(command: &Command) -> Option<TopicPartition> {
+/// The partition whose segments a command of nobody who removes them takes out of the chain.
+fn drops_segments(command: &Command) -> Option<TopicPartition> {
     match command {
-        Command::AdvanceLogStart { partition, .. } => Some(*partition),
+        Command::AdvanceLogStart { partition, .. } | Command::ReplaceSegments { partition, .. } => {
+            Some(*partition)
+        }
         _ => None,
     }
 }

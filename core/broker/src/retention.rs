@@ -84,7 +84,7 @@ fn due(node: &Node) -> Vec<(Arc<Partition>, i64, LeaderEpoch)> {
     let now_ms = node.context.clock.wall_ms();
     let mut due = Vec::new();
     // What the brokers keep for themselves goes by other rules than age and size, whatever the server's settings are.
-    for topic in topics.iter().filter(|topic| !is_internal(&topic.name)) {
+    for topic in topics.iter().filter(|topic| topic.config.delete && !is_internal(&topic.name)) {
         for partition in &topic.partitions {
             let Some(p) = image.partition(partition.id) else { continue };
             let written_ms = |segment: &SegmentImage| partition.written_ms(segment);

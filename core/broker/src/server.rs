@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use buslane_log::{SpaceReserve, StoreOptions};
 
 use crate::broker_settings;
+use crate::compaction::CompactionSettings;
 use crate::config::ServerConfig;
 use crate::handler::NodeHandler;
 use crate::http::{Gathered, HttpServer};
-use crate::metrics::{NetMetrics, ScrubMetrics};
+use crate::metrics::{BackgroundMetrics, NetMetrics};
 use crate::net::Server;
 use crate::node::{Node, NodeSettings};
 use crate::partitions::PartitionMetrics;
@@ -46,7 +47,7 @@ pub async fn run(
     let listener = config.kafka_listener();
     let mut registry = crate::metrics::registry();
     let metrics = NetMetrics::register(&mut registry);
-    let scrub_metrics = ScrubMetrics::register(&mut registry);
+    let background = BackgroundMetrics::register(&mut registry);
     let partition_metrics = PartitionMetrics::register(&mut registry);
     let quota_metrics = QuotaCollector::register(&mut registry);
     // The ports first: a second server on the same ones fails before it touches the data. Nothing is accepted before
@@ -70,7 +71,7 @@ pub async fn run(
         tokio::spawn(listener.run(async move { stop.notified().await }));
         http = Some(local);
     }
-    let node = Node::start(node_settings(&config, kafka), scrub_metrics)
+    let node = Node::start(node_settings(&config, kafka), background)
         .await
         .with_context(|| format!("cannot start with the data in {}", config.server.data.display()))?;
     handler.serve(node.clone());
@@ -136,6 +137,11 @@ pub(crate) fn node_settings(config: &ServerConfig, listen: SocketAddr) -> NodeSe
         store: StoreOptions {
             reserve: SpaceReserve { bytes: config.server.disk_reserve.0, ..SpaceReserve::default() },
             ..StoreOptions::default()
+        },
+        compaction: CompactionSettings {
+            check: config.compaction.check,
+            table_bytes: usize::try_from(config.compaction.memory.0).unwrap_or(usize::MAX),
+            rate: config.compaction.rate.0,
         },
         scrub: ScrubSettings { interval: config.scrub.interval, rate: config.scrub.rate.0 },
         groups: config.groups.coordinator(),

@@ -47,6 +47,10 @@ enum Accepts {
     Number(i64, i64),
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// `delete`, `compact` or both, separated by a comma.
+    Policies,
+    /// A number from 0 to 1.
+    Ratio,
     /// Its default and nothing else; the text says what there is instead.
     Fixed(&'static str),
 }
@@ -70,7 +74,6 @@ pub struct Key {
 const MAX: i64 = i64::MAX;
 const INT_MAX: i64 = i32::MAX as i64;
 const NOT_TIERED: &str = "there is no tiered storage yet";
-const NOT_COMPACTED: &str = "compaction is not served yet";
 
 macro_rules! key {
     ($name:literal, $type:ident, $default:literal, $server:expr, $accepts:expr, $doc:literal) => {
@@ -85,7 +88,7 @@ macro_rules! key {
     };
 }
 
-use Accepts::{Fixed, Number, OneOf};
+use Accepts::{Fixed, Number, OneOf, Policies, Ratio};
 
 /// All keys, sorted by name.
 pub static KEYS: &[Key] = &[
@@ -110,8 +113,8 @@ pub static KEYS: &[Key] = &[
         List,
         "delete",
         Some("log.cleanup.policy"),
-        Fixed(NOT_COMPACTED),
-        "What becomes of old records."
+        Policies,
+        "What becomes of old records: delete drops segments by age and size, compact keeps the newest record of each key."
     ),
     key!(
         "compression.gzip.level",
@@ -150,8 +153,8 @@ pub static KEYS: &[Key] = &[
         Long,
         "86400000",
         Some("log.cleaner.delete.retention.ms"),
-        Fixed(NOT_COMPACTED),
-        "How long tombstones of a compacted topic are kept."
+        Number(0, MAX),
+        "How long a tombstone of a compacted topic is kept after the compaction that first finds it."
     ),
     key!(
         "errors.deadletterqueue.group.enable",
@@ -230,8 +233,8 @@ pub static KEYS: &[Key] = &[
         Long,
         "9223372036854775807",
         Some("log.cleaner.max.compaction.lag.ms"),
-        Fixed(NOT_COMPACTED),
-        "Longest time a record stays uncompacted."
+        Number(1, MAX),
+        "Longest time for which a record of a compacted topic stays uncompacted."
     ),
     key!(
         "max.decompressed.message.bytes",
@@ -280,16 +283,16 @@ pub static KEYS: &[Key] = &[
         Double,
         "0.5",
         Some("log.cleaner.min.cleanable.ratio"),
-        Fixed(NOT_COMPACTED),
-        "Share of uncompacted bytes at which compaction starts."
+        Ratio,
+        "Share of uncompacted bytes above which a partition is compacted."
     ),
     key!(
         "min.compaction.lag.ms",
         Long,
         "0",
         Some("log.cleaner.min.compaction.lag.ms"),
-        Fixed(NOT_COMPACTED),
-        "Shortest time a record stays uncompacted."
+        Number(0, MAX),
+        "Shortest time for which a record of a compacted topic stays uncompacted."
     ),
     key!(
         "min.insync.replicas",
@@ -450,10 +453,31 @@ impl Key {
             }
             OneOf(words) if words.contains(&value) => Ok(()),
             OneOf(words) => Err(invalid(format!("one of {}", words.join(", ")))),
+            Policies => match policies(value) {
+                Some(_) => Ok(()),
+                None => Err(invalid("delete, compact, or both with a comma between".to_owned())),
+            },
+            Ratio => match value.parse::<f64>() {
+                Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
+                _ => Err(invalid("a number from 0 to 1".to_owned())),
+            },
             Fixed(_) if value == self.default => Ok(()),
             Fixed(instead) => Err(ConfigError::Fixed { name: self.name, only: self.default, instead }),
         }
     }
+}
+
+/// What `cleanup.policy` says: compact, and delete. Nothing when it says neither, or something else.
+fn policies(value: &str) -> Option<(bool, bool)> {
+    let (mut compact, mut delete) = (false, false);
+    for word in value.split(',').map(str::trim) {
+        match word {
+            "compact" => compact = true,
+            "delete" => delete = true,
+            _ => return None,
+        }
+    }
+    Some((compact, delete))
 }
 
 /// The key of that name, or what was perhaps meant.
@@ -477,8 +501,20 @@ pub fn check(name: &str, value: &str) -> Result<&'static Key, ConfigError> {
 }
 
 /// A topic's settings in force: its own over the server's over the defaults.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct TopicConfig {
+    /// `cleanup.policy` has `compact`.
+    pub compact: bool,
+    /// `cleanup.policy` has `delete`.
+    pub delete: bool,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
+    /// `max.compaction.lag.ms`, `i64::MAX` for none.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`, from 0 to 1.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
     /// `buslane.durability`.
     pub durability: Durability,
     /// `buslane.validation` is `strict`.
@@ -539,7 +575,16 @@ impl TopicConfig {
             if key.check(value).is_ok() { value } else { key.default }
         };
         let number = |name: &str| text(name).parse::<i64>().expect("checked to be a number");
+        let (compact, delete) = policies(text("cleanup.policy")).expect("checked to be policies");
         TopicConfig {
+            compact,
+            delete,
+            delete_retention_ms: number("delete.retention.ms"),
+            max_compaction_lag_ms: number("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio")
+                .parse()
+                .expect("checked to be a number"),
+            min_compaction_lag_ms: number("min.compaction.lag.ms"),
             durability: Durability::parse(text("buslane.durability")).unwrap_or_default(),
             strict_validation: text("buslane.validation") == "strict",
             max_message_bytes: number("max.message.bytes") as usize,
@@ -591,13 +636,12 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_refused_and_says_what_there_is_instead() {
-        let compacted = check("cleanup.policy", "compact").unwrap_err();
+        let preallocated = check("preallocate", "true").unwrap_err();
         assert_eq!(
-            compacted.to_string(),
-            "topic config 'cleanup.policy' can only be 'delete': compaction is not served yet"
+            preallocated.to_string(),
+            "topic config 'preallocate' can only be 'false': files grow as they are written"
         );
         assert!(check("flush.messages", "1").unwrap_err().to_string().contains("buslane.durability=synced"));
-        assert!(check("cleanup.policy", "delete").is_ok());
         let unknown = check("retention.mss", "1").unwrap_err();
         assert_eq!(unknown.to_string(), "unknown topic config 'retention.mss'; did you mean 'retention.ms'?");
         let bad = check("segment.bytes", "10").unwrap_err();
@@ -606,5 +650,28 @@ mod tests {
             "topic config 'segment.bytes' cannot be '10': it takes a whole number from 1024 to 2147483647"
         );
         assert!(check("message.timestamp.type", "Sometimes").is_err());
+    }
+
+    #[test]
+    fn policies_and_ratios_are_read_as_kafka_writes_them() {
+        for (value, expected) in [
+            ("delete", (false, true)),
+            ("compact", (true, false)),
+            ("compact,delete", (true, true)),
+            ("delete, compact", (true, true)),
+        ] {
+            assert!(check("cleanup.policy", value).is_ok());
+            let config = TopicConfig::resolve(&map(&[("cleanup.policy", value)]), &BTreeMap::new());
+            assert_eq!((config.compact, config.delete), expected, "{value}");
+        }
+        for wrong in ["", "compact,", "Compact", "compact;delete", "none"] {
+            assert!(check("cleanup.policy", wrong).is_err(), "{wrong}");
+        }
+        for right in ["0", "1", "0.01", "1.0", "5e-1"] {
+            assert!(check("min.cleanable.dirty.ratio", right).is_ok(), "{right}");
+        }
+        for wrong in ["", "-0.1", "1.01", "NaN", "half", "inf"] {
+            assert!(check("min.cleanable.dirty.ratio", wrong).is_err(), "{wrong}");
+        }
     }
 }

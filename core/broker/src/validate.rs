@@ -139,7 +139,9 @@ pub fn in_order(
 fn takes_long(records: &[u8], config: &TopicConfig) -> bool {
     let Ok(header) = BatchHeader::parse(records) else { return false };
     let unset = header.max_timestamp < header.base_timestamp.max(0);
-    let looked_at = config.strict_validation || (unset && config.timestamp_type == TimestampType::CreateTime);
+    let looked_at = config.strict_validation
+        || config.compact
+        || (unset && config.timestamp_type == TimestampType::CreateTime);
     looked_at && (records.len() > WALKED_AT_ONCE || header.compression() != Ok(Compression::None))
 }
 
@@ -160,7 +162,7 @@ fn batch(
         timestamp_type: config.timestamp_type,
         timestamp_before_max_ms: config.timestamp_before_max_ms,
         timestamp_after_max_ms: config.timestamp_after_max_ms,
-        keys_required: false,
+        keys_required: config.compact,
     };
     DECOMPRESSOR.with_borrow_mut(|decompressor| {
         let checked = batch::validate(records, &rules, now_ms, decompressor);

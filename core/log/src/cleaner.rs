@@ -1,22 +1,22 @@
 //! Compaction: what a log still says when only the newest record of each key is kept.
 //!
-//! A pass of [`Cleaner`] over the sealed segments of a partition, oldest first:
+//! A pass ([`compact`]) over the sealed segments of a partition, oldest first:
 //!
-//! 1. [`Cleaner::survey`] walks the headers of what an earlier pass has cleaned, [`Cleaner::map`] reads the keys of what is
-//!    dirty, until the table of keys is full; from [`Cleaner::mapped_end`] on nothing is known and everything is kept.
-//! 2. [`Cleaner::clean`] writes what is left of a group of neighbours ([`group`]) to one new copy, which
-//!    [`Store::create_cleaned`](crate::Store::create_cleaned) made and which the caller seals. Offsets never change.
+//! 1. It walks the headers of what an earlier pass has cleaned and reads the keys of what is dirty, until the table of keys
+//!    is full; from there on nothing is known and everything is kept.
+//! 2. It writes what is left of each group of neighbours to one new copy ([`CleanedCopy`]), seals and syncs it. Offsets never
+//!    change.
 //! 3. The caller lets the metadata swap the new segments in. Until then the old ones are in force, whatever happens: a copy
 //!    that the chain does not know is an orphan at the next start.
 //!
 //! What goes: records that a newer record of their key supersedes, records without a key, and tombstones whose delete
-//! horizon has passed (KIP-534). What stays though all its records are gone, as a header alone: the last batch of a group,
+//! horizon has passed (KIP-534). What stays though all its records are gone, as a header alone: the last batch of a copy,
 //! which tells where the log ends, and the last batch of a producer, which tells its sequence. Control batches stay as they
 //! are; a log with transactions is not compacted. No clock, no thread: time and pace are the caller's.
 //! Source: Kafka's `Cleaner`, KIP-58, KIP-534; docs/decisions/0010-compaction.md.
 
 mod filter;
-mod group;
+mod pass;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,12 +33,13 @@ use crate::fs::read_exact_at;
 use crate::index::Entry;
 use crate::layout::Part;
 use crate::segment::{AppendError, SealError, Segment};
+use crate::store::CreateError;
 use crate::walk::WalkError;
 
 use filter::Filter;
 pub use filter::Unfit;
-pub use group::{Sized, group};
-pub use table::OffsetTable;
+pub use pass::{CleanedCopy, Compacted, PassOptions, compact, discard};
+use table::OffsetTable;
 
 /// Bytes of cleaned batches that are written at once.
 const WRITE_AT: usize = 1 << 20;
@@ -71,6 +72,16 @@ pub struct Cleaned {
     pub batches_changed: u64,
 }
 
+impl std::ops::AddAssign for Cleaned {
+    fn add_assign(&mut self, other: Cleaned) {
+        self.bytes_before += other.bytes_before;
+        self.bytes_after += other.bytes_after;
+        self.records_before += other.records_before;
+        self.records_after += other.records_after;
+        self.batches_changed += other.batches_changed;
+    }
+}
+
 /// Why a pass ends without a result. The old segments stay in force.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
@@ -92,6 +103,15 @@ pub enum CleanError {
         /// What the system said.
         source: io::Error,
     },
+    /// No new copy can be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The keys of the first dirty batch are more than the table takes.
+    #[error("the keys of one batch do not fit the table of {bytes} bytes")]
+    TableTooSmall {
+        /// Of the table, at most.
+        bytes: usize,
+    },
     /// The new copy takes nothing (any more).
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -106,35 +126,33 @@ pub enum CleanError {
 /// Told of each piece of work in bytes; waits as long as it likes, and answers whether to go on.
 pub type Pace<'a> = dyn FnMut(u64) -> bool + 'a;
 
-/// One pass over a partition.
+/// What a pass knows.
 #[derive(Debug)]
-pub struct Cleaner {
+struct Cleaner {
     table: OffsetTable,
     filter: Filter,
     /// The last offset of each producer's last batch that was seen, and its greatest timestamp.
     producers: HashMap<i64, (i64, i64)>,
     mapped_end: Option<i64>,
     full: bool,
-    done: Cleaned,
 }
 
 impl Cleaner {
     /// With a table of at most `table_bytes`, keyed with secrets that nobody who writes records knows: with known ones,
     /// keys of the same hash could be made, and one would delete the other.
-    pub fn new(table_bytes: usize, secrets: (u64, u64), rules: CleanRules) -> Cleaner {
+    fn new(table_bytes: usize, secrets: (u64, u64), rules: CleanRules) -> Cleaner {
         Cleaner {
             table: OffsetTable::new(table_bytes, secrets),
             filter: Filter::new(rules),
             producers: HashMap::new(),
             mapped_end: None,
             full: false,
-            done: Cleaned::default(),
         }
     }
 
     /// Takes note of the producers of a segment that was cleaned before. To be called, like [`Cleaner::map`], in the order
     /// of the log.
-    pub fn survey(&mut self, segment: &Arc<Segment>, pace: &mut Pace<'_>) -> Result<(), CleanError> {
+    fn survey(&mut self, segment: &Arc<Segment>, pace: &mut Pace<'_>) -> Result<(), CleanError> {
         let producers = &mut self.producers;
         each_batch(segment, Read::Headers, pace, |header, _| {
             note_producer(producers, header);
@@ -147,12 +165,7 @@ impl Cleaner {
     ///
     /// # Panics
     /// When the table is full already, or the segment does not follow the one before.
-    pub fn map(
-        &mut self,
-        segment: &Arc<Segment>,
-        from: i64,
-        pace: &mut Pace<'_>,
-    ) -> Result<bool, CleanError> {
+    fn map(&mut self, segment: &Arc<Segment>, from: i64, pace: &mut Pace<'_>) -> Result<bool, CleanError> {
         assert!(!self.full, "{}: the table is full", segment.reference());
         let base = segment.base_offset();
         assert!(
@@ -179,75 +192,100 @@ impl Cleaner {
     }
 
     /// The offset from which on keys are not known; none when nothing was mapped.
-    pub fn mapped_end(&self) -> Option<i64> {
+    fn mapped_end(&self) -> Option<i64> {
         self.mapped_end
     }
 
-    /// Writes what is left of neighbouring segments to `into`, which starts where the first of them does, and hands it the
-    /// last checkpoint of their producers. The copy still has to be sealed at the last one's end.
+    /// Appends what is left of a segment to `into`, which holds nothing yet or what is left of its neighbours before.
     ///
     /// # Panics
-    /// When nothing was mapped, or `into` is not a copy for this.
-    pub fn clean(
+    /// When nothing was mapped.
+    fn clean(
         &mut self,
-        old: &[Arc<Segment>],
-        into: &Arc<Segment>,
+        old: &Arc<Segment>,
+        into: &mut Growing,
         pace: &mut Pace<'_>,
-    ) -> Result<Cleaned, CleanError> {
+    ) -> Result<(), CleanError> {
         let mapped_end = self.mapped_end.expect("nothing can be cleaned before something was mapped");
-        let (first, last) = (old.first().expect("a group has a segment"), old.last().expect("as well"));
-        assert_eq!(first.base_offset(), into.base_offset(), "{}: starts elsewhere", into.reference());
-        let before = self.done;
-        let mut out = Vec::new();
-        let mut headers = Vec::new();
-        let Cleaner { table, filter, producers, done, .. } = self;
+        let Cleaner { table, filter, producers, .. } = self;
         let since_ms = filter.rules().producers_since_ms;
-        for segment in old {
-            // Where the group's last batch starts: known once all headers were seen.
-            let last_batch = if Arc::ptr_eq(segment, last) { last_batch_of(segment, pace)? } else { None };
-            let mut fault = None;
-            each_batch(segment, Read::Whole, pace, |header, bytes| {
-                let of_producer = header.has_producer()
-                    && producers.get(&header.producer_id).is_some_and(|(offset, newest_ms)| {
-                        *offset == header.last_offset() && *newest_ms >= since_ms
-                    });
-                let keep_header = of_producer || last_batch == Some(header.base_offset);
-                let kept = filter.clean(header, bytes, table, mapped_end, keep_header, &mut out)?;
-                done.bytes_before += bytes.len() as u64;
-                done.records_before += header.record_count as u64;
-                done.batches_changed += u64::from(kept != Some(*header));
-                if let Some(kept) = kept {
-                    done.records_after += kept.record_count as u64;
-                    headers.push(kept);
+        let mut fault = None;
+        each_batch(old, Read::Whole, pace, |header, bytes| {
+            let of_producer = header.has_producer()
+                && producers.get(&header.producer_id).is_some_and(|(offset, newest_ms)| {
+                    *offset == header.last_offset() && *newest_ms >= since_ms
+                });
+            let kept = filter.clean(header, bytes, table, mapped_end, of_producer, &mut into.out)?;
+            into.done.bytes_before += bytes.len() as u64;
+            into.done.records_before += header.record_count as u64;
+            match kept {
+                Some(kept) => {
+                    into.done.batches_changed += u64::from(kept != *header);
+                    into.done.records_after += kept.record_count as u64;
+                    into.headers.push(kept);
+                    into.dropped_last = None;
                 }
-                if out.len() >= WRITE_AT {
-                    done.bytes_after += out.len() as u64;
-                    fault = into.append_cleaned(&headers, &out).err();
-                    headers.clear();
-                    out.clear();
+                None => {
+                    into.done.batches_changed += 1;
+                    into.dropped_last = Some(*header);
                 }
-                Ok(fault.is_none())
-            })?;
-            if let Some(fault) = fault {
-                return Err(fault.into());
             }
+            if into.out.len() >= WRITE_AT {
+                fault = into.write().err();
+            }
+            Ok(fault.is_none())
+        })?;
+        match fault {
+            Some(fault) => Err(fault.into()),
+            None => Ok(into.write()?),
         }
-        done.bytes_after += out.len() as u64;
-        into.append_cleaned(&headers, &out)?;
-        // The newest one that there is; what the batches after it say is in their headers, which stay.
+    }
+}
+
+/// A new copy on its way.
+struct Growing {
+    copy: Arc<Segment>,
+    /// What is not written yet.
+    out: Vec<u8>,
+    headers: Vec<BatchHeader>,
+    /// The last batch so far, when nothing is left of it.
+    dropped_last: Option<BatchHeader>,
+    done: Cleaned,
+}
+
+impl Growing {
+    fn new(copy: Arc<Segment>) -> Growing {
+        let (out, headers) = (Vec::new(), Vec::new());
+        Growing { copy, out, headers, dropped_last: None, done: Cleaned::default() }
+    }
+
+    fn write(&mut self) -> Result<(), AppendError> {
+        self.done.bytes_after += self.out.len() as u64;
+        let written = self.copy.append_cleaned(&self.headers, &self.out);
+        self.headers.clear();
+        self.out.clear();
+        written.map(drop)
+    }
+
+    /// Ends it behind the last of the segments that are in it: with that one's last batch, if only as a header, and their
+    /// producers' newest checkpoint.
+    fn finish(&mut self, old: &[Arc<Segment>]) -> Result<(), CleanError> {
+        let end_offset = old.last().expect("a copy is of a segment").end_offset();
+        if let Some(dropped) = self.dropped_last.take() {
+            let last = if dropped.record_count == 0 { dropped } else { dropped.emptied() };
+            self.out.extend_from_slice(&last.encode());
+            self.headers.push(last);
+            self.done.batches_changed -= u64::from(last == dropped);
+            self.write()?;
+        }
+        // What the batches after the checkpoint say is in their headers, which stay.
         for segment in old.iter().rev() {
-            if let Some((end_offset, payload)) = segment.producers_at(last.end_offset())? {
-                into.checkpoint_producers(end_offset, &payload)?;
+            if let Some((at, payload)) = segment.producers_at(end_offset)? {
+                self.copy.checkpoint_producers(at, &payload)?;
                 break;
             }
         }
-        Ok(Cleaned {
-            bytes_before: done.bytes_before - before.bytes_before,
-            bytes_after: done.bytes_after - before.bytes_after,
-            records_before: done.records_before - before.records_before,
-            records_after: done.records_after - before.records_after,
-            batches_changed: done.batches_changed - before.batches_changed,
-        })
+        Ok(())
     }
 }
 
@@ -255,16 +293,6 @@ fn note_producer(producers: &mut HashMap<i64, (i64, i64)>, header: &BatchHeader)
     if header.has_producer() {
         producers.insert(header.producer_id, (header.last_offset(), header.max_timestamp));
     }
-}
-
-/// Base offset of a segment's last batch.
-fn last_batch_of(segment: &Arc<Segment>, pace: &mut Pace<'_>) -> Result<Option<i64>, CleanError> {
-    let mut last = None;
-    each_batch(segment, Read::Headers, pace, |header, _| {
-        last = Some(header.base_offset);
-        Ok(true)
-    })?;
-    Ok(last)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

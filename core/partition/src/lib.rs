@@ -16,7 +16,7 @@ mod writer;
 pub use action::{Action, Loss, OpenSegment, Proposal, SealReason};
 pub use owner::{Admission, Owner, Phase, Place, ProposalOutcome, Refusal, SealedCopy, Settings, StoreFault};
 pub use producers::{
-    DecodeError, LoadedProducers, ProducerHistory, ProducerTable, SequenceCheck, SequenceError,
+    DecodeError, LoadedProducers, ProducerHistory, ProducerTable, ProducerView, SequenceCheck, SequenceError,
     load_producers,
 };
 pub use recovery::{Report, Verdict, judge};

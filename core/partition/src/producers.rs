@@ -89,6 +89,19 @@ pub enum SequenceCheck {
     },
 }
 
+/// A producer as DescribeProducers tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProducerView {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence of the last record that it wrote.
+    pub last_sequence: i32,
+    /// When it wrote last.
+    pub touched_ms: Millis,
+}
+
 /// Why a batch's producer fields are refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SequenceError {
@@ -140,6 +153,17 @@ impl ProducerTable {
     /// True when no producer is remembered.
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
+    }
+
+    /// Those that wrote within `expiry_ms`, by id.
+    pub fn active(&self, now_ms: Millis, expiry_ms: i64) -> impl Iterator<Item = ProducerView> {
+        let active = move |p: &Producer| now_ms.saturating_sub(p.touched_ms) <= expiry_ms;
+        self.producers.iter().filter(move |(_, p)| active(p)).map(|(id, p)| ProducerView {
+            id: *id,
+            epoch: p.epoch,
+            last_sequence: p.last().last_sequence,
+            touched_ms: p.touched_ms,
+        })
     }
 
     /// Judges a batch's producer id, epoch and sequence. A batch without a producer id is always fresh. A producer that

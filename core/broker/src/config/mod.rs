@@ -115,6 +115,18 @@ section! {
     }
 }
 
+section! {
+    /// Keeping the newest record of each key, in topics whose `cleanup.policy` says so.
+    CompactionSection "compaction" {
+        /// Pause between two looks at what is to be compacted.
+        check: Duration = "15s" in "100ms"..="1d" kafka "log.cleaner.backoff.ms";
+        /// Memory for the table of keys, some 27 bytes a key: with fewer keys it is smaller, with more it takes more passes.
+        memory: ByteSize = "128MiB" in "1MiB"..="64GiB" kafka "log.cleaner.dedupe.buffer.size";
+        /// Bytes a second that are read for it, at most.
+        rate: ByteSize = "64MiB" in "64KiB"..="64GiB" kafka "log.cleaner.io.max.bytes.per.second";
+    }
+}
+
 /// The whole configuration.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ServerConfig {
@@ -130,16 +142,19 @@ pub struct ServerConfig {
     pub groups: GroupsSection,
     /// The background scrub.
     pub scrub: ScrubSection,
+    /// Compaction.
+    pub compaction: CompactionSection,
 }
 
 /// Sections in the order in which they are shown.
-const SECTIONS: [&[Key]; 6] = [
+const SECTIONS: [&[Key]; 7] = [
     ServerSection::KEYS,
     HttpSection::KEYS,
     LimitsSection::KEYS,
     TopicsSection::KEYS,
     GroupsSection::KEYS,
     ScrubSection::KEYS,
+    CompactionSection::KEYS,
 ];
 
 /// A key set on the command line.
@@ -220,6 +235,7 @@ impl ServerConfig {
             "topics" => self.topics.set(name, given),
             "groups" => self.groups.set(name, given),
             "scrub" => self.scrub.set(name, given),
+            "compaction" => self.compaction.set(name, given),
             _ => unreachable!("there is no section {section}"),
         }
     }

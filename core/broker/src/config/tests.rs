@@ -69,7 +69,7 @@ fn names_of_kafka_and_keys_outside_their_section_find_ours() {
         ("listen = \"127.0.0.1:1\"", "b.toml:1: unknown key listen; the nearest known key is server.listen"),
         (
             "[zzz]\nqqq = 1",
-            "b.toml:2: unknown key zzz.qqq; known sections are server, http, limits, topics, groups, scrub",
+            "b.toml:2: unknown key zzz.qqq; known sections are server, http, limits, topics, groups, scrub, compaction",
         ),
         ("server = 5", "b.toml:1: server is a section: write [server] and its keys below"),
     ];
@@ -121,6 +121,23 @@ fn a_budget_must_hold_two_of_the_largest_requests() {
     let error = load("[limits]\nmemory = \"64MiB\"\n").unwrap_err();
     assert!(error.starts_with("b.toml:2: limits.memory: 64MiB must be at least 200MiB"), "{error}");
     assert!(load("[limits]\nmemory = \"64MiB\"\nrequest_max = \"32MiB\"\n").is_ok());
+}
+
+#[test]
+fn compaction_has_a_pause_memory_and_a_rate() {
+    let compaction = |text: &str| {
+        load(text).map(|config| {
+            let section = config.compaction;
+            (section.check, section.memory, section.rate)
+        })
+    };
+    assert_eq!(compaction(""), Ok((Duration::from_secs(15), ByteSize(128 << 20), ByteSize(64 << 20))));
+    let given = "[compaction]\ncheck = \"1s\"\nmemory = \"1MiB\"\nrate = \"1GiB\"";
+    assert_eq!(compaction(given), Ok((Duration::from_secs(1), ByteSize(1 << 20), ByteSize(1 << 30))));
+    assert_eq!(
+        compaction("[compaction]\nmemory = \"1KiB\"").unwrap_err(),
+        "b.toml:2: compaction.memory: must be from 1MiB to 64GiB"
+    );
 }
 
 #[test]

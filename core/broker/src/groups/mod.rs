@@ -125,9 +125,13 @@ pub async fn offsets_topic(node: &Arc<Node>) -> Result<Arc<Topic>, ErrorCode> {
         replicas: None,
         assignments: Vec::new(),
         // Offsets expire by the groups' rules, not by age.
-        configs: [("retention.ms", "-1".to_owned()), ("segment.bytes", OFFSETS_SEGMENT_BYTES.to_string())]
-            .map(|(name, value)| (name.to_owned(), Some(value)))
-            .into(),
+        configs: [
+            ("cleanup.policy", "compact".to_owned()),
+            ("retention.ms", "-1".to_owned()),
+            ("segment.bytes", OFFSETS_SEGMENT_BYTES.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), Some(value)))
+        .into(),
     };
     let created = topics::create(node, &[wanted], false).await;
     node.groups.take_up(node);

@@ -238,6 +238,9 @@ impl Partition {
                     if let Some(loss) = loss {
                         self.tell_loss(&loss);
                     }
+                    if let Proposal::Seal { segment, .. } = proposal {
+                        self.context.settle(self.segment_ref(*segment));
+                    }
                     if let Event::Dropped(dropped) = event {
                         self.context.remove_dropped(self.id, dropped);
                     }

@@ -53,6 +53,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// The chain has sealed a segment: the journal need not know of its copy any more. Only a note: the first load of the
+    /// segment does the same.
+    pub fn settle(self: &Arc<Self>, segment: SegmentRef) {
+        let context = self.clone();
+        drop(self.runtime.spawn_blocking(move || context.store.settle(&segment)));
+    }
+
     /// Removes the copies of segments that left a chain. Their going is durable in the metadata by now
     /// (DurableBeforeDelete); a file that cannot be removed is an orphan at the next start.
     pub fn remove_dropped(self: &Arc<Self>, partition: TopicPartition, dropped: Vec<DroppedSegment>) {

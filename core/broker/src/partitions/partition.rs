@@ -8,7 +8,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use buslane_log::Segment;
-use buslane_partition::{Action, Admission, ChainView, Millis, Owner, Phase, Refusal, Settings};
+use buslane_partition::{
+    Action, Admission, ChainView, Millis, Owner, Phase, ProducerView, Refusal, Settings,
+};
 use buslane_wire::batch::{BatchHeader, StampedBatch, TimestampType};
 use buslane_wire::ids::{Durability, LeaderEpoch, NodeId, SegmentId, SegmentRef, TopicPartition};
 use bytes::Bytes;
@@ -191,7 +193,12 @@ impl Partition {
             min_insync: config.min_insync_replicas,
             durability: config.durability,
             segment_bytes: config.segment_bytes,
-            segment_ms: config.segment_ms,
+            // What may not stay uncompacted for longer has to be sealed first (KIP-354).
+            segment_ms: if config.compact {
+                config.segment_ms.min(config.max_compaction_lag_ms)
+            } else {
+                config.segment_ms
+            },
             idle_ms: context.segment_idle_ms,
             producer_expiry_ms: context.producer_expiry_ms,
             ..Settings::default()
@@ -510,6 +517,18 @@ impl Partition {
     pub fn offsets(&self) -> Result<Offsets, NotReadable> {
         let inner = self.inner.lock();
         offsets_of(&inner)
+    }
+
+    /// The producers that wrote of late, at most so many of them; nothing when there are more.
+    pub fn producers(&self, at_most: usize) -> Result<Option<Vec<ProducerView>>, NotReadable> {
+        let inner = self.inner.lock();
+        offsets_of(&inner)?;
+        let owner = inner.owner.as_ref().ok_or(NotReadable::NotOwner)?;
+        let (now_ms, expiry_ms) = (self.context.clock.now_ms(), self.context.producer_expiry_ms);
+        if owner.producers().len() > at_most {
+            return Ok(None);
+        }
+        Ok(Some(owner.producers().active(now_ms, expiry_ms).collect()))
     }
 
     /// Offsets, and the open copy with its base offset.

@@ -54,6 +54,31 @@ impl Partition {
         max_bytes: u64,
         at_least_one: bool,
     ) -> Result<Found, ReadRefused> {
+        self.as_of_now(|| self.read_once(offset, max_bytes, at_least_one))
+    }
+
+    /// Does something with the chain's segments, and does it again when compaction has put others in their place meanwhile:
+    /// then their files may be gone.
+    fn as_of_now<T, E>(&self, mut with_the_chain: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        let made_by_compaction = || {
+            let image = self.context.consensus.image();
+            image.partition(self.id).map(|p| (p.clean_end_offset, p.chain.first().map(|s| s.id)))
+        };
+        loop {
+            let before = made_by_compaction();
+            let done = with_the_chain();
+            if done.is_ok() || before == made_by_compaction() {
+                return done;
+            }
+        }
+    }
+
+    fn read_once(
+        self: &Arc<Self>,
+        offset: i64,
+        max_bytes: u64,
+        at_least_one: bool,
+    ) -> Result<Found, ReadRefused> {
         let (offsets, open) = self.readable_at(offset)?;
         if offset == offsets.high_watermark {
             return Ok(Found { slice: None, offsets });
@@ -124,7 +149,7 @@ impl Partition {
     }
 
     /// The local copy of a sealed segment.
-    pub(super) fn load_sealed(self: &Arc<Self>, segment: &SegmentImage) -> Result<Arc<Segment>, NotReadable> {
+    pub(crate) fn load_sealed(self: &Arc<Self>, segment: &SegmentImage) -> Result<Arc<Segment>, NotReadable> {
         let SegmentStatus::Sealed { end_offset, bytes, max_timestamp } = segment.status else {
             panic!("{self:?}: segment {} is open", segment.id);
         };
@@ -133,6 +158,11 @@ impl Partition {
             tracing::error!(partition = ?self, %error, "a sealed segment cannot be opened");
             NotReadable::Storage(error.to_string().into())
         })
+    }
+
+    /// Timestamp of the first batch of a sealed segment, in ms since the Unix epoch, where it has one.
+    pub fn first_ms(self: &Arc<Self>, segment: &SegmentImage) -> Option<i64> {
+        self.load_sealed(segment).ok()?.first_timestamp().ok()?
     }
 
     /// When a sealed segment's file was written last, in ms since the Unix epoch, where that is known.
@@ -147,6 +177,10 @@ impl Partition {
 
     /// Answers ListOffsets: timestamp, offset and that offset's own leader epoch; `None`: no such record.
     pub fn find_offset(self: &Arc<Self>, sought: Sought) -> Result<Option<TimestampedOffset>, NotReadable> {
+        self.as_of_now(|| self.find_offset_once(sought))
+    }
+
+    fn find_offset_once(self: &Arc<Self>, sought: Sought) -> Result<Option<TimestampedOffset>, NotReadable> {
         let (offsets, open) = self.readable()?;
         let at = |offset| TimestampedOffset {
             timestamp: -1,

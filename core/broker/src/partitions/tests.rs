@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{ByteSize, ServerConfig};
-use crate::metrics::ScrubMetrics;
+use crate::metrics::BackgroundMetrics;
 use crate::node::Node;
 use crate::topics::{self, NewTopic};
 
@@ -17,7 +17,7 @@ async fn synced() -> (Arc<Node>, Arc<Partition>, TempDir) {
     config.server.data = dir.path().into();
     config.server.disk_reserve = ByteSize(0);
     let settings = crate::server::node_settings(&config, "127.0.0.1:9092".parse().unwrap());
-    let node = Node::start(settings, ScrubMetrics::default()).await.unwrap();
+    let node = Node::start(settings, BackgroundMetrics::default()).await.unwrap();
     let configs = vec![("buslane.durability".to_owned(), Some("synced".to_owned()))];
     let (partitions, replicas) = (Some(1), Some(1));
     let topic = NewTopic { name: "one".into(), partitions, replicas, assignments: vec![], configs };

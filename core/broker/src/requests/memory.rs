@@ -132,6 +132,7 @@ fn entries(key: ApiKey, body: &[u8], version: i16) -> Result<usize, DecodeError>
         DescribeClientQuotas: DescribeClientQuotasRequest,
         AlterClientQuotas: AlterClientQuotasRequest,
         DescribeQuorum: DescribeQuorumRequest,
+        DescribeProducers: DescribeProducersRequest,
         ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest,
         ConsumerGroupDescribe: ConsumerGroupDescribeRequest,
         DescribeTopicPartitions: DescribeTopicPartitionsRequest,

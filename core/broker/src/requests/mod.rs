@@ -18,6 +18,7 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
@@ -118,6 +119,7 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::AlterClientQuotas, 0, 1),
     served(ApiKey::DescribeQuorum, 0, 2),
     served(ApiKey::DescribeCluster, 0, 2),
+    served(ApiKey::DescribeProducers, 0, 0),
     served(ApiKey::ConsumerGroupHeartbeat, 0, 1),
     served(ApiKey::ConsumerGroupDescribe, 0, 1),
     served(ApiKey::ListConfigResources, 0, 1),
@@ -263,6 +265,7 @@ pub async fn handle(
         ApiKey::AlterConfigs => alter_configs::replace(&node, context, body).await,
         ApiKey::IncrementalAlterConfigs => alter_configs::incremental(&node, context, body).await,
         ApiKey::DescribeLogDirs => describe_log_dirs::handle(&node, context, body),
+        ApiKey::DescribeProducers => describe_producers::handle(&node, context, body),
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle(&node, context, body),
         ApiKey::ConsumerGroupHeartbeat => {
             consumer_group_heartbeat::handle(&node, context, header.client_id, body).await
@@ -324,7 +327,7 @@ mod tests {
         let known: Vec<(String, bool)> = KEYS
             .iter()
             .map(|k| {
-                let other = ["7", "synced", "strict", "LogAppendTime", "2048"];
+                let other = ["7", "0.25", "synced", "strict", "LogAppendTime", "2048", "compact"];
                 (k.name.to_owned(), other.iter().any(|v| *v != k.default && k.check(v).is_ok()))
             })
             .collect();

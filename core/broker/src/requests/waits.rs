@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::{ByteSize, ServerConfig};
-use crate::metrics::ScrubMetrics;
+use crate::metrics::BackgroundMetrics;
 use crate::net::Budget;
 use crate::partitions::{Acks, AppendRefused, Batch, Partition, Ticket};
 use crate::topics::{self, NewTopic};
@@ -35,7 +35,7 @@ impl Running {
         config.server.data = dir.path().into();
         config.server.disk_reserve = ByteSize(0);
         let settings = crate::server::node_settings(&config, "127.0.0.1:9092".parse().unwrap());
-        let node = Node::start(settings, ScrubMetrics::default()).await.unwrap();
+        let node = Node::start(settings, BackgroundMetrics::default()).await.unwrap();
         let topic = NewTopic {
             name: "t".into(),
             partitions: Some(2),

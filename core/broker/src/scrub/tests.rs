@@ -30,7 +30,8 @@ impl Running {
         config.server.disk_reserve = ByteSize(0);
         let metrics = ScrubMetrics::default();
         let settings = crate::server::node_settings(&config, "127.0.0.1:9092".parse().unwrap());
-        let node = Node::start(settings, metrics.clone()).await.unwrap();
+        let counted = BackgroundMetrics { scrub: metrics.clone(), ..BackgroundMetrics::default() };
+        let node = Node::start(settings, counted).await.unwrap();
         let configs = vec![("segment.bytes".to_owned(), Some("1024".to_owned()))];
         let (partitions, replicas) = (Some(1), Some(1));
         let topic = NewTopic { name: "scrubbed".into(), partitions, replicas, assignments: vec![], configs };

@@ -21,7 +21,7 @@ type Slot = (u64, u64, i64);
 
 /// A hash table with open addressing.
 #[derive(Debug)]
-pub struct OffsetTable {
+pub(super) struct OffsetTable {
     hasher: SipHasher13,
     slots: Vec<Slot>,
     slots_max: usize,
@@ -30,7 +30,7 @@ pub struct OffsetTable {
 
 impl OffsetTable {
     /// At most about `bytes` are used, and at least room for one key; while the table grows, half as much again.
-    pub fn new(bytes: usize, (k0, k1): (u64, u64)) -> OffsetTable {
+    pub(super) fn new(bytes: usize, (k0, k1): (u64, u64)) -> OffsetTable {
         OffsetTable {
             hasher: SipHasher13::new_with_keys(k0, k1),
             slots: Vec::new(),
@@ -40,17 +40,13 @@ impl OffsetTable {
     }
 
     /// Keys in it.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// True when there is no key in it.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The newest offset of a key.
-    pub fn get(&self, key: &[u8]) -> Option<i64> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<i64> {
         if self.slots.is_empty() {
             return None;
         }
@@ -59,7 +55,7 @@ impl OffsetTable {
     }
 
     /// Sets a key's offset. False: it is a new key and there is no room for it.
-    pub fn put(&mut self, key: &[u8], offset: i64) -> bool {
+    pub(super) fn put(&mut self, key: &[u8], offset: i64) -> bool {
         assert!(offset >= 0, "offset {offset}");
         let hash = self.hash(key);
         if self.slots.is_empty() {

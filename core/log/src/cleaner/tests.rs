@@ -178,66 +178,49 @@ impl World {
             producers_since_ms: self.now_ms - EXPIRY_MS,
             batch_bytes_max: 1 << 20,
         };
-        let mut cleaner = Cleaner::new(table_bytes, SECRETS, rules);
-        let mut pace = |_| true;
-        let mut reached = 0;
-        let mut full = false;
-        for segment in self.segments.iter().take(segments) {
-            if segment.end_offset() <= self.clean_end {
-                cleaner.survey(segment, &mut pace).unwrap();
-            } else if full {
-                break;
-            } else {
-                full = !cleaner.map(segment, self.clean_end, &mut pace).unwrap();
-            }
-            reached += 1;
-        }
-        let Some(mapped_end) = cleaner.mapped_end() else { return };
-        assert!(
-            mapped_end >= self.clean_end && (full || mapped_end == self.segments[reached - 1].end_offset())
-        );
-        let sizes: Vec<Sized> = self.segments[..reached]
-            .iter()
-            .map(|s| Sized {
-                base_offset: s.base_offset(),
-                end_offset: s.end_offset(),
-                bytes: s.end_position(),
-                apart: false,
-            })
-            .collect();
-        let mut made = Vec::new();
-        let mut last_batches = Vec::new();
-        for range in group(&sizes, segment_bytes) {
-            let old = &self.segments[range];
-            let (base, end) = (old[0].base_offset(), old.last().unwrap().end_offset());
-            self.next_id += 1;
-            let reference = segment(0, self.next_id);
-            let copy = self.store.create_cleaned(spec(reference, base), EPOCH).unwrap();
-            let cleaned = cleaner.clean(old, &copy, &mut pace).unwrap();
-            let sealed = copy.seal(end).unwrap();
-            assert_eq!(cleaned.bytes_after, sealed.bytes);
-            assert_eq!(cleaned.bytes_before, old.iter().map(|s| s.end_position()).sum::<u64>());
-            last_batches.push(end - 1);
+        let options = PassOptions { rules, table_bytes, secrets: SECRETS, segment_bytes, owner_epoch: EPOCH };
+        let old: Vec<Arc<Segment>> = self.segments.iter().take(segments).cloned().collect();
+        let next_id = &mut self.next_id;
+        let mut draw = || {
+            *next_id += 1;
+            segment(0, *next_id)
+        };
+        let passed = compact(&self.store, &old, self.clean_end, &options, &mut draw, &mut |_| true);
+        let made = match passed {
+            Ok(Some(made)) => made,
+            Ok(None) => return,
+            Err(CleanError::TableTooSmall { .. }) => return,
+            Err(error) => panic!("{error}"),
+        };
+        let surveyed_end = old[made.taken - 1].end_offset();
+        let full = made.clean_end_offset < surveyed_end;
+        assert!(made.clean_end_offset > self.clean_end && made.clean_end_offset <= surveyed_end);
+        let before: u64 = old[..made.taken].iter().map(|s| s.end_position()).sum();
+        assert_eq!(made.cleaned.bytes_before, before);
+        for copy in made.copies.iter().rev() {
+            let (base, end) = (copy.base_offset, copy.end_offset);
+            assert_eq!((base, end), (old[copy.old.start].base_offset(), old[copy.old.end - 1].end_offset()));
             // Taken up as after a restart: from what the chain says.
             let state = SegmentState::Sealed {
                 end_offset: end,
-                bytes: sealed.bytes,
-                max_timestamp: sealed.max_timestamp,
+                bytes: copy.bytes,
+                max_timestamp: copy.max_timestamp,
             };
-            self.store.shared.segments.lock().remove(&reference);
-            made.push(self.store.load(reference, base, state).unwrap());
+            self.store.shared.segments.lock().remove(&copy.segment);
+            let loaded = self.store.load(copy.segment, base, state).unwrap();
             assert_eq!(
-                made.last().unwrap().producers_at(end).unwrap(),
+                loaded.producers_at(end).unwrap(),
                 Some((end, end.to_be_bytes().to_vec())),
                 "the checkpoint came along"
             );
+            for gone in self.segments.splice(copy.old.clone(), [loaded]) {
+                self.store.delete(&gone.reference(), gone.base_offset()).unwrap();
+            }
         }
-        let surveyed_end = self.segments[reached - 1].end_offset();
-        for old in self.segments.splice(..reached, made) {
-            self.store.delete(&old.reference(), old.base_offset()).unwrap();
-        }
-        self.forget(mapped_end, full, surveyed_end, &last_batches);
-        self.clean_end = mapped_end;
+        let last_batches: Vec<i64> = self.segments.iter().map(|s| s.end_offset() - 1).collect();
+        let clean_end = made.clean_end_offset;
+        self.forget(clean_end, full, surveyed_end, &last_batches);
+        self.clean_end = clean_end;
     }
 
     /// The model's pass: the newest record of each key below `mapped_end`.
@@ -411,7 +394,10 @@ fn what_was_cleaned_and_not_committed_is_an_orphan_and_the_old_segments_are_as_t
     cleaner.map(&old, 0, &mut |_| true).unwrap();
     let reference = world.draw();
     let copy = world.store.create_cleaned(spec(reference, 0), EPOCH).unwrap();
-    cleaner.clean(std::slice::from_ref(&old), &copy, &mut |_| true).unwrap();
+    let mut growing = Growing::new(copy.clone());
+    cleaner.clean(&old, &mut growing, &mut |_| true).unwrap();
+    growing.finish(std::slice::from_ref(&old)).unwrap();
+    drop(growing);
     // Killed before it was sealed, or before the chain knew of it: the store cannot tell.
     drop((copy, world.store));
     let (store, _) = open(world._dir.path(), "boot 1");
@@ -420,6 +406,29 @@ fn what_was_cleaned_and_not_committed_is_an_orphan_and_the_old_segments_are_as_t
     let state = SegmentState::Sealed { end_offset: 2, bytes: before.len() as u64, max_timestamp: 1_000_000 };
     let again = store.load(old.reference(), 0, state).unwrap();
     assert_eq!(again.read(0, u64::MAX, i64::MAX, true).unwrap().to_vec().unwrap(), before);
+}
+
+#[test]
+fn neighbours_become_one_segment_by_what_is_left_of_them() {
+    let mut world = World::new();
+    // Of each segment but the last nothing is left.
+    for n in 0..20 {
+        world.write(&[one(Some(1), Some(&[n; 500]))]);
+    }
+    world.clean(1 << 20, 1_000, 20);
+    world.check();
+    let ranges: Vec<_> = world.segments.iter().map(|s| (s.base_offset(), s.end_offset())).collect();
+    assert_eq!(ranges, [(0, 20)], "each is larger than half of the size, and all together are not");
+    for n in 0..3 {
+        world.write(&[one(Some(2 + n), Some(&[n; 500]))]);
+    }
+    world.clean(1 << 20, 1_000, 20);
+    world.check();
+    assert_eq!(world.segments.len(), 4, "what stays is too large");
+    world.clean_end = 0;
+    world.clean(1 << 20, 1_300, 20);
+    world.check();
+    assert_eq!(world.segments.len(), 2);
 }
 
 #[test]
