@@ -5,6 +5,7 @@ use buslane_wire::batch::{BatchBuilder, BatchOptions, NewRecord};
 
 use super::*;
 use crate::config::{ByteSize, ServerConfig};
+use crate::metrics::BackgroundMetrics;
 use crate::node::Node;
 use crate::partitions::{Acks, Batch, NotReadable, Partition, ReadRefused, Ticket};
 use crate::topics::{self, NewTopic};
