@@ -66,7 +66,7 @@ def test_acknowledged_offsets_are_the_stored_ones_and_batches_stay_as_sent(broke
     assert len(batches) > 1, "one batch alone proves little: the sample is meant to make several"
     for batch in batches:
         assert batch.crc_is_right
-        # librdkafka leaves a batch as it is where compressing does not make it smaller.
+        # librdkafka and franz-go leave a batch as it is where compressing does not make it smaller.
         assert batch.attributes & 7 in (CODEC_BITS[produced.codec], wire.NO_COMPRESSION)
         assert (batch.producer_id >= 0) == produced.idempotent
     assert max(batches, key=lambda b: b.record_count).attributes & 7 == CODEC_BITS[produced.codec]

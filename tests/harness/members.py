@@ -393,10 +393,39 @@ class KafkaJsMember(_InDriver):
         """Nothing to do: what it tells of is committed."""
 
 
+class _GoMember(_InDriver):
+    def _ask(self, verb: str, **request):
+        return ALL[self.client].ask(verb, self.bootstrap, name=self._name, **request)
+
+    def _options(self) -> dict:
+        return {
+            "group": self.group,
+            "reset": self.reset,
+            "session_ms": self.session_ms,
+            "strategy": self.strategy or "",
+            "instance_id": self.instance_id or "",
+        }
+
+    def commit(self) -> None:
+        self._ask("member-commit")
+
+
+class FranzGoMember(_GoMember):
+    client = "franz-go"
+    assignors = (None, "range", "roundrobin", "cooperative-sticky")
+
+
+class SaramaMember(_GoMember):
+    client = "sarama"
+    assignors = (None, "range", "roundrobin")
+
+
 MEMBERS: dict[str, type[GroupMember]] = {
     "confluent": ConfluentMember,
     "java": JavaMember,
     "kafka-python": KafkaPythonMember,
     "aiokafka": AioKafkaMember,
     "kafkajs": KafkaJsMember,
+    "franz-go": FranzGoMember,
+    "sarama": SaramaMember,
 }

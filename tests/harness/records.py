@@ -72,6 +72,7 @@ def sample(now_ms: int, *, text_only: bool = False, null_headers: bool = True) -
         records.append(Record(b"null header", b"value", (("flag", None),), base + 8))
     generator = random.Random(7)
     for i in range(60):
-        value = bytes(generator.choices(b"abcdefgh \t,;=%", k=generator.randrange(400, 1200)))
+        # What every codec makes smaller: some clients send as it is what does not become so.
+        value = 2 * bytes(generator.choices(b"abcdefgh \t,;=%", k=generator.randrange(200, 600)))
         records.append(Record(b"bulk-%d" % (i % 5), value, (), base + 20 + generator.randrange(1000)))
     return records
