@@ -28,6 +28,7 @@ SETTINGS = {
     "heartbeat.interval.ms": 300,
     "metadata.max.age.ms": 1000,
 }
+CLASSIC = ("session.timeout.ms", "heartbeat.interval.ms")
 _instances: list["Instance"] = []
 # A broker that ends before a failed test's consumers do makes librdkafka complain several times a second.
 QUIET = logging.getLogger("quiet librdkafka")
@@ -52,7 +53,9 @@ class Instance:
         folder.mkdir(parents=True, exist_ok=True)
         self.output, self.log = folder / f"output-{len(_instances)}", folder / f"log-{len(_instances)}"
         java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", class_path()]
-        told = {"bootstrap.servers": broker.bootstrap, "state.dir": folder / "state", **SETTINGS, **settings}
+        # Sessions are the broker's matter in the protocols that are not classic.
+        ours = {key: value for key, value in SETTINGS.items() if "group.protocol" not in settings or key not in CLASSIC}
+        told = {"bootstrap.servers": broker.bootstrap, "state.dir": folder / "state", **ours, **settings}
         command = [*java, "buslane.tests.Job", job, name, *(f"{key}={value}" for key, value in told.items())]
         with open(self.output, "wb") as output, open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=log)
@@ -126,23 +129,25 @@ class Outcome:
     def __init__(self, broker: Broker, topic: str, partitions: int) -> None:
         self.rows: list[tuple[int, str, str]] = []
         self._broker, self._topic = broker, topic
-        self._next = dict.fromkeys(range(partitions), 0)
-        self._consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": broker.bootstrap, "group.id": "unused", "enable.auto.commit": False, "fetch.wait.max.ms": 100},
-            logger=QUIET,
-        )
-        self._consumer.assign([confluent_kafka.TopicPartition(topic, index, 0) for index in self._next])
+        self._read = dict.fromkeys(range(partitions), 0)
+        settings = {"group.id": "unused", "enable.auto.commit": False, "enable.partition.eof": True, "fetch.wait.max.ms": 100}
+        self._consumer = confluent_kafka.Consumer({"bootstrap.servers": broker.bootstrap, **settings}, logger=QUIET)
+        self._consumer.assign([confluent_kafka.TopicPartition(topic, index, 0) for index in self._read])
 
     def read_on(self, deadline_s: float = 20) -> "Outcome":
         """Reads what is there now."""
         ends = end_offsets(self._broker, self._topic)
         end = time.monotonic() + deadline_s
-        while any(self._next[index] < last for (_, index), last in ends.items()):
-            assert time.monotonic() < end, f"{self._topic}: read up to {self._next} of {ends}"
+        while any(self._read[index] < last for (_, index), last in ends.items()):
+            assert time.monotonic() < end, f"{self._topic}: read up to {self._read} of {ends}"
             for message in self._consumer.consume(1000, 0.05):
-                assert message.error() is None, message.error()
-                self.rows.append((message.partition(), (message.key() or b"").decode(), message.value().decode()))
-                self._next[message.partition()] = message.offset() + 1
+                if message.error() is None:
+                    self._read[message.partition()] = message.offset() + 1
+                    self.rows.append((message.partition(), _text(message.key()), _text(message.value())))
+                else:
+                    # At the end, also where no record is left just before it.
+                    assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
+                    self._read[message.partition()] = message.offset()
         return self
 
     def by_key(self) -> dict[str, list[str]]:
@@ -157,6 +162,10 @@ class Outcome:
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode(errors="replace")
 
 
 def end_offsets(broker: Broker, topic: str, timestamp: int = wire.LATEST) -> dict[tuple[str, int], int]:
