@@ -17,12 +17,13 @@ from harness.kafkatop import kafkatop
 from harness.members import ConfluentMember
 from harness.records import Record
 
-LIBRARIES = ["franz-go", "sarama"]
+# What each shows of a group of the consumer protocol (KIP-848), at Apache Kafka too: nothing, or its offsets alone.
+LIBRARIES = {"franz-go": {}, "sarama": {"shipping": ["Dead", 0]}}
 TOPIC = "orders"
 
 
 class Cluster:
-    """A broker with one topic, a group with a member that is behind in one partition, and one that nobody is in any more."""
+    """A broker with one topic, a group of each protocol with a member, and a group that nobody is in any more. All are behind."""
 
     def __init__(self, broker) -> None:
         self.broker = broker
@@ -31,8 +32,12 @@ class Cluster:
         self.produce(1, 4)
         self.commit("abandoned", {0: 2, 1: 1})
         self.commit("billing", {0: 7, 1: 4})
-        self.member = ConfluentMember(broker.bootstrap, "billing", TOPIC)
-        await_until(lambda: self.member.assignment == {0, 1}, "the member has both partitions")
+        self.commit("shipping", {0: 10, 1: 3})
+        self.members = [
+            ConfluentMember(broker.bootstrap, "billing", TOPIC),
+            ConfluentMember(broker.bootstrap, "shipping", TOPIC, protocol="consumer"),
+        ]
+        await_until(lambda: all(member.assignment == {0, 1} for member in self.members), "the members have both partitions")
 
     def produce(self, partition: int, count: int) -> None:
         ALL["confluent"].produce(self.broker.bootstrap, TOPIC, partition, [Record(b"key", b"value" * 20)] * count)
@@ -53,7 +58,8 @@ class Cluster:
 def cluster(new_broker):
     made = Cluster(new_broker().start())
     yield made
-    made.member.close()
+    for member in made.members:
+        member.close()
     made.broker.stop()
 
 
@@ -70,9 +76,9 @@ def test_exporters_see_lag_sizes_and_settings_and_follow_them(cluster, library):
 
     before = look()
     ends = {partition: end_offset(cluster, partition) for partition in range(2)}
-    assert before["groups"] == {"billing": ["Stable", 1], "abandoned": ["Empty", 0]}
-    committed = {("billing", 0): 7, ("billing", 1): 4, ("abandoned", 0): 2, ("abandoned", 1): 1}
-    behind = {(group, partition): ends[partition] - offset for (group, partition), offset in committed.items()}
+    assert before["groups"] == {"billing": ["Stable", 1], "abandoned": ["Empty", 0], **LIBRARIES[library]}
+    committed = {"billing": [7, 4], "abandoned": [2, 1], "shipping": [10, 3]}
+    behind = {(group, index): ends[index] - committed[group][index] for group in before["groups"] for index in (0, 1)}
     assert lag(before) == behind
     assert sizes(before) == {partition: cluster.bytes_of(partition) for partition in range(2)}
     expected = {"retention.ms": "3600000", "cleanup.policy": "delete", "max.message.bytes": "1048588", "segment.bytes": "1073741824"}
@@ -93,11 +99,12 @@ def end_offset(cluster, partition: int) -> int:
 
 def test_kafkatop_shows_the_lag_of_groups_and_the_partitions_of_topics(cluster):
     groups = kafkatop(cluster.broker.bootstrap, "--summary-json", "--all")
-    lags = [end_offset(cluster, 0) - 7, end_offset(cluster, 1) - 4]
-    assert groups.keys() == {"billing", "abandoned"}  # it looks at the partitions of a topic that the first group has
-    shown = groups["billing"]["topics"][TOPIC]
-    assert (shown["partitions"], shown["lag_min"], shown["lag_max"]) == (2, min(lags), max(lags))
-    assert groups["billing"]["state"].endswith("STABLE") and groups["abandoned"]["state"].endswith("EMPTY")
+    states = {"billing": "STABLE", "shipping": "STABLE", "abandoned": "EMPTY"}
+    assert {group: shown["state"].rpartition(".")[2] for group, shown in groups.items()} == states
+    for group, committed in (("billing", [7, 4]), ("shipping", [10, 3]), ("abandoned", [2, 1])):
+        shown = groups[group]["topics"][TOPIC]
+        lags = [end_offset(cluster, partition) - committed[partition] for partition in range(2)]
+        assert (shown["partitions"], shown["lag_min"], shown["lag_max"]) == (2, min(lags), max(lags))
     topics = kafkatop(cluster.broker.bootstrap, "--topicinfo-parts", "--text")["topics"]
     with cluster.broker.connect() as connection:
         _, broker, _ = wire.metadata(connection, [TOPIC])[TOPIC].partitions[0]
