@@ -23,16 +23,21 @@ var franzCodecs = map[string]kgo.CompressionCodec{
 	"zstd":   kgo.ZstdCompression(),
 }
 
-func franzBalancers(strategy string) []kgo.Opt {
-	switch strategy {
-	case "range":
-		return []kgo.Opt{kgo.Balancers(kgo.RangeBalancer())}
-	case "roundrobin":
-		return []kgo.Opt{kgo.Balancers(kgo.RoundRobinBalancer())}
-	case "cooperative-sticky":
-		return []kgo.Opt{kgo.Balancers(kgo.CooperativeStickyBalancer())}
+func franzBalancers(r request) []kgo.Opt {
+	options := map[string][]kgo.Opt{
+		"range":              {kgo.Balancers(kgo.RangeBalancer())},
+		"roundrobin":         {kgo.Balancers(kgo.RoundRobinBalancer())},
+		"cooperative-sticky": {kgo.Balancers(kgo.CooperativeStickyBalancer())},
+		"uniform":            {kgo.Balancers(kgo.StickyBalancer())},
 	}
-	return nil
+	if r.Protocol == "consumer" {
+		// It names the broker's assignor after its own balancer.
+		if r.Strategy == "" {
+			r.Strategy = "uniform"
+		}
+		return append(options[r.Strategy], kgo.ServerSideBalancer())
+	}
+	return options[r.Strategy]
 }
 
 func (franz) produce(r request) ([]int64, error) {
@@ -168,11 +173,22 @@ func (franz) newMember(r request) (*member, error) {
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Second),
 		kgo.FetchMaxWait(100 * time.Millisecond),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, given map[string][]int32) { joined.assigned(given[r.Topic]) }),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, taken map[string][]int32) { joined.gaveUp(taken[r.Topic]) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { joined.gaveUp(lost[r.Topic]) }),
+		// What is polled is told of before it can be taken away.
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, given map[string][]int32) {
+			joined.assigned(r.Topic, given[r.Topic])
+		}),
+		kgo.OnPartitionsRevoked(func(within context.Context, consumer *kgo.Client, taken map[string][]int32) {
+			if r.CommitOnRevoke {
+				if err := consumer.CommitUncommittedOffsets(within); err != nil {
+					joined.fail(fmt.Errorf("commit before giving up: %w", err))
+				}
+			}
+			joined.gaveUp(r.Topic, taken[r.Topic])
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { joined.gaveUp(r.Topic, lost[r.Topic]) }),
 	}
-	options = append(options, franzBalancers(r.Strategy)...)
+	options = append(options, franzBalancers(r)...)
 	if r.InstanceID != "" {
 		options = append(options, kgo.InstanceID(r.InstanceID))
 	}
@@ -185,7 +201,7 @@ func (franz) newMember(r request) (*member, error) {
 	joined.leave = stop
 	go func() {
 		defer close(joined.ended)
-		defer consumer.Close()
+		defer consumer.CloseAllowingRebalance()
 		for within.Err() == nil {
 			fetches := consumer.PollFetches(within)
 			fetches.EachError(func(topic string, partition int32, err error) {
@@ -193,7 +209,8 @@ func (franz) newMember(r request) (*member, error) {
 					joined.fail(fmt.Errorf("%s-%d: %w", topic, partition, err))
 				}
 			})
-			fetches.EachRecord(func(record *kgo.Record) { joined.read(record.Partition, record.Offset, record.Value) })
+			fetches.EachRecord(func(record *kgo.Record) { joined.read(record.Topic, record.Partition, record.Offset, record.Value) })
+			consumer.AllowRebalance()
 		}
 	}()
 	return joined, nil

@@ -19,26 +19,28 @@ type client interface {
 }
 
 type request struct {
-	Verb       string            `json:"verb"`
-	Client     string            `json:"client"`
-	Bootstrap  string            `json:"bootstrap"`
-	Topic      string            `json:"topic"`
-	Partition  int32             `json:"partition"`
-	Records    []row             `json:"records"`
-	Codec      string            `json:"codec"`
-	Idempotent bool              `json:"idempotent"`
-	Start      int64             `json:"start"` // an offset; -2 is the beginning, -1 the end
-	Count      int               `json:"count"`
-	DeadlineMs int64             `json:"deadline_ms"`
-	Timestamps []int64           `json:"timestamps"`
-	Name       string            `json:"name"`
-	Group      string            `json:"group"`
-	Strategy   string            `json:"strategy"`
-	InstanceID string            `json:"instance_id"`
-	Reset      string            `json:"reset"`
-	SessionMs  int64             `json:"session_ms"`
-	Seen       int               `json:"seen"`
-	Config     map[string]string `json:"config"`
+	Verb           string            `json:"verb"`
+	Client         string            `json:"client"`
+	Bootstrap      string            `json:"bootstrap"`
+	Topic          string            `json:"topic"`
+	Partition      int32             `json:"partition"`
+	Records        []row             `json:"records"`
+	Codec          string            `json:"codec"`
+	Idempotent     bool              `json:"idempotent"`
+	Start          int64             `json:"start"` // an offset; -2 is the beginning, -1 the end
+	Count          int               `json:"count"`
+	DeadlineMs     int64             `json:"deadline_ms"`
+	Timestamps     []int64           `json:"timestamps"`
+	Name           string            `json:"name"`
+	Group          string            `json:"group"`
+	Strategy       string            `json:"strategy"`
+	Protocol       string            `json:"protocol"` // classic or consumer
+	CommitOnRevoke bool              `json:"commit_on_revoke"`
+	InstanceID     string            `json:"instance_id"`
+	Reset          string            `json:"reset"`
+	SessionMs      int64             `json:"session_ms"`
+	Seen           int               `json:"seen"`
+	Config         map[string]string `json:"config"`
 }
 
 func serve(members map[string]*member, r request) (any, error) {

@@ -13,34 +13,52 @@ type member struct {
 	ended  chan struct{}
 
 	lock       sync.Mutex
-	records    [][3]any
+	records    [][5]any // partition, offset, value, topic, when it was read
+	spans      []*span
 	assignment []int32
 	revoked    [][]int32
 	rebalances int
 	failure    *string
 }
 
-func newMember() *member { return &member{ended: make(chan struct{})} }
-
-func (m *member) read(partition int32, offset int64, value []byte) {
-	m.lock.Lock()
-	defer m.lock.Unlock()
-	m.records = append(m.records, [3]any{partition, offset, value})
+// span is how long a partition was the member's, in wall-clock milliseconds; until is -1 as long as it is.
+type span struct {
+	topic       string
+	partition   int32
+	from, until int64
 }
 
-func (m *member) assigned(partitions []int32) {
+func nowMs() int64 { return time.Now().UnixMilli() }
+
+func newMember() *member { return &member{ended: make(chan struct{})} }
+
+func (m *member) read(topic string, partition int32, offset int64, value []byte) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	m.records = append(m.records, [5]any{partition, offset, value, topic, nowMs()})
+}
+
+func (m *member) assigned(topic string, partitions []int32) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	m.rebalances++
 	m.assignment = append(m.assignment, partitions...)
+	for _, partition := range partitions {
+		m.spans = append(m.spans, &span{topic, partition, nowMs(), -1})
+	}
 }
 
-func (m *member) gaveUp(partitions []int32) {
+func (m *member) gaveUp(topic string, partitions []int32) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	if len(partitions) > 0 {
 		m.revoked = append(m.revoked, slices.Sorted(slices.Values(partitions)))
 		m.assignment = slices.DeleteFunc(m.assignment, func(one int32) bool { return slices.Contains(partitions, one) })
+		for _, held := range m.spans {
+			if held.until < 0 && held.topic == topic && slices.Contains(partitions, held.partition) {
+				held.until = nowMs()
+			}
+		}
 	}
 }
 
@@ -54,8 +72,13 @@ func (m *member) fail(err error) {
 func (m *member) status(seen int, stopped bool) map[string]any {
 	m.lock.Lock()
 	defer m.lock.Unlock()
+	spans := [][4]any{}
+	for _, held := range m.spans {
+		spans = append(spans, [4]any{held.topic, held.partition, held.from, held.until})
+	}
 	return map[string]any{
-		"records":    append([][3]any{}, m.records[seen:]...),
+		"records":    append([][5]any{}, m.records[seen:]...),
+		"spans":      spans,
 		"assignment": append([]int32{}, m.assignment...),
 		"revoked":    append([][]int32{}, m.revoked...),
 		"rebalances": m.rebalances,

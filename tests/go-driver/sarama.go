@@ -152,12 +152,12 @@ func (m *saramaMember) Setup(session ibm.ConsumerGroupSession) error {
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	m.session = session
-	m.assigned(session.Claims()[m.topic])
+	m.assigned(m.topic, session.Claims()[m.topic])
 	return nil
 }
 
 func (m *saramaMember) Cleanup(session ibm.ConsumerGroupSession) error {
-	m.gaveUp(session.Claims()[m.topic])
+	m.gaveUp(m.topic, session.Claims()[m.topic])
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (m *saramaMember) ConsumeClaim(session ibm.ConsumerGroupSession, claim ibm.
 	for message := range claim.Messages() {
 		// Marked first: what is told of can be committed.
 		session.MarkMessage(message, "")
-		m.read(message.Partition, message.Offset, message.Value)
+		m.read(message.Topic, message.Partition, message.Offset, message.Value)
 	}
 	return nil
 }

@@ -404,6 +404,8 @@ class _GoMember(_InDriver):
             "session_ms": self.session_ms,
             "strategy": self.strategy or "",
             "instance_id": self.instance_id or "",
+            "protocol": self.protocol,
+            "commit_on_revoke": self.commit_on_revoke,
         }
 
     def commit(self) -> None:
@@ -412,6 +414,7 @@ class _GoMember(_InDriver):
 
 class FranzGoMember(_GoMember):
     client = "franz-go"
+    protocols = ("classic", "consumer")
     assignors = (None, "range", "roundrobin", "cooperative-sticky")
 
 

@@ -5,6 +5,7 @@ import functools
 import re
 import shutil
 import subprocess
+import threading
 import venv
 from pathlib import Path
 
@@ -48,11 +49,20 @@ def binary() -> str:
         return str(folder / "driver")
 
 
+_starting = threading.Lock()
+
+
 @functools.cache
-def driver() -> Driver:
+def _driver() -> Driver:
     started = Driver([binary()])
     atexit.register(started.close)
     return started
+
+
+def driver() -> Driver:
+    """One process for both clients, started with the first request; several threads may be first."""
+    with _starting:
+        return _driver()
 
 
 class Go(Client):
