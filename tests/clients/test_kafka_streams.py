@@ -142,83 +142,121 @@ REPARTITION = f"{WORDS}-words-repartition"
 CHANGELOGS = {store: f"{WORDS}-{store}-changelog" for store in ("totals", "hours")}
 
 
-def words(broker, folder) -> None:
-    base_ms = (int(time.time() * 1000) // HOUR_MS - 4) * HOUR_MS
+class Words:
+    """The application on a broker: its input, what it is to count of it, and what it counted."""
 
-    def line(n: int) -> list[str]:
+    def __init__(self, broker, folder) -> None:
+        self.broker, self.folder = broker, folder
+        self._base_ms = (int(time.time() * 1000) // HOUR_MS - 4) * HOUR_MS
+        self.feed = Feed(broker, WORDS, lambda n: (f"line-{n % 13}", " ".join(self._line(n)), self._hour(n) + n % 1000))
+        for topic in CHANGELOGS:
+            broker.create_topic(f"{WORDS}-{topic}", OUTCOME_PARTITIONS)
+        self.outcomes = {topic: Outcome(broker, f"{WORDS}-{topic}", OUTCOME_PARTITIONS) for topic in CHANGELOGS}
+
+    def _line(self, n: int) -> list[str]:
         return [VOCABULARY[(n * n + k * 5 + n // 3) % len(VOCABULARY)] for k in range(3)]
 
-    def hour(n: int) -> int:
-        return base_ms + n % 3 * HOUR_MS
+    def _hour(self, n: int) -> int:
+        return self._base_ms + n % 3 * HOUR_MS
 
-    feed = Feed(broker, WORDS, lambda n: (f"line-{n % 13}", " ".join(line(n)), hour(n) + n % 1000))
-    for topic in ("totals", "hours"):
-        broker.create_topic(f"{WORDS}-{topic}", OUTCOME_PARTITIONS)
-    outcomes = {topic: Outcome(broker, f"{WORDS}-{topic}", OUTCOME_PARTITIONS) for topic in ("totals", "hours")}
+    @property
+    def fed(self) -> int:
+        """How many words there are so far."""
+        return 3 * self.feed.sent
 
-    def expected() -> dict[str, dict[str, int]]:
+    def expected(self) -> dict[str, dict[str, int]]:
         totals, hours = collections.Counter(), collections.Counter()
-        for n in range(feed.sent):
-            totals.update(line(n))
-            hours.update(f"{word}@{hour(n)}" for word in line(n))
+        for n in range(self.feed.sent):
+            totals.update(self._line(n))
+            hours.update(f"{word}@{self._hour(n)}" for word in self._line(n))
         return {"totals": totals, "hours": hours}
 
-    def settle(*instances: Instance) -> None:
-        await_done(list(instances), broker, WORDS, [f"{WORDS}-input", REPARTITION])
+    def instance(self, place: str) -> Instance:
+        return Instance("words", WORDS, self.broker, self.folder / place, **SEGMENTS)
 
-    def is_exact() -> None:
+    def settle(self, *instances: Instance) -> None:
+        await_done(list(instances), self.broker, WORDS, [f"{WORDS}-input", REPARTITION])
+
+    def is_exact(self) -> None:
         """Every single step of each count is there, once, in order."""
-        for topic, counts in expected().items():
+        for topic, counts in self.expected().items():
             steps = {key: [str(step) for step in range(1, count + 1)] for key, count in counts.items()}
-            assert outcomes[topic].read_on().by_key() == steps
+            assert self.outcomes[topic].read_on().by_key() == steps
 
-    def instance(place: str) -> Instance:
-        return Instance("words", WORDS, broker, folder / place, **SEGMENTS)
+    def is_complete(self) -> None:
+        """Nothing is left out; some of it may be counted twice."""
+        for topic, counts in self.expected().items():
+            found = {key: int(values[-1]) for key, values in self.outcomes[topic].read_on().by_key().items()}
+            assert found.keys() == counts.keys() and all(found[key] >= count for key, count in counts.items())
 
-    feed.send(300)
-    first = instance("first")
-    settle(first)
-    is_exact()
+    def end(self, *instances: Instance) -> None:
+        for outcome in self.outcomes.values():
+            outcome.close()
+        for instance in instances:
+            instance.stop()
+
+
+def words(broker, folder) -> None:
+    words = Words(broker, folder)
+    words.feed.send(300)
+    first = words.instance("first")
+    words.settle(first)
+    words.is_exact()
     assert first.restored == {"totals": 0, "hours": 0}
 
     def is_compacted() -> bool:
         # A segment is closed when a record comes after its time.
-        feed.send(10)
-        settle(first)
+        words.feed.send(10)
+        words.settle(first)
         return all(kept(broker, topic) < sum(end_offsets(broker, topic).values()) / 2 for topic in CHANGELOGS.values())
 
     await_until(is_compacted, "half of the changelogs and more is compacted away", 40, every_s=0.3)
     # At rest: another machine, without any state, counts on from what the changelogs still tell.
     first.kill()
-    counted = 3 * feed.sent
-    feed.send(200)
-    first = instance("elsewhere")
-    settle(first)
-    is_exact()
-    for store, keys in expected().items():
+    counted = words.fed
+    words.feed.send(200)
+    first = words.instance("elsewhere")
+    words.settle(first)
+    words.is_exact()
+    for store, keys in words.expected().items():
         assert len(keys) <= first.restored[store] < counted
     # The second instance takes half of the tasks, with what the first one had counted in them.
-    second = instance("second")
+    second = words.instance("second")
     await_shared([first, second], WORDS_TASKS)
-    feed.send(200)
-    settle(first, second)
-    is_exact()
-    assert 0 < second.restored["totals"] < 3 * feed.sent
-    instances = kill_at_work(feed, list(outcomes.values()), [first, second], lambda: instance("second"), WORDS_TASKS)
-    settle(*instances)
-    for topic, counts in expected().items():
-        found = {key: int(values[-1]) for key, values in outcomes[topic].read_on().by_key().items()}
-        assert found.keys() == counts.keys() and all(found[key] >= count for key, count in counts.items()), "nothing is left out"
-        outcomes[topic].close()
+    words.feed.send(200)
+    words.settle(first, second)
+    words.is_exact()
+    assert 0 < second.restored["totals"] < words.fed
+    instances = kill_at_work(words.feed, list(words.outcomes.values()), [first, second], lambda: words.instance("second"), WORDS_TASKS)
+    words.settle(*instances)
+    words.is_complete()
 
     # What is processed is deleted from the repartition topic, which keeps nothing for long by itself.
     def is_purged() -> bool:
         return end_offsets(broker, REPARTITION, wire.EARLIEST) == end_offsets(broker, REPARTITION)
 
     await_until(is_purged, "the repartition topic is purged")
-    assert sum(end_offsets(broker, REPARTITION).values()) >= 3 * feed.sent
-    for one in instances:
-        one.stop()
+    assert sum(end_offsets(broker, REPARTITION).values()) >= words.fed
+    words.end(*instances)
+
+
+def survive(broker, folder) -> None:
+    """The broker is killed amid the work of two instances, and started again: they go on by themselves."""
+    broker.start()
+    words = Words(broker, folder)
+    instances = [words.instance(place) for place in ("first", "second")]
+    await_shared(instances, WORDS_TASKS)
+    with words.feed.flowing():
+        totals = words.outcomes["totals"]
+        await_until(lambda: len(totals.read_on().rows) > 100, "what flows is processed")
+        broker.kill()
+        broker.start()
+        before = words.fed
+        await_until(lambda: len(totals.read_on(40).rows) > before + 100, "what flows is processed again", 40)
+    words.settle(*instances)
+    words.is_complete()
+    words.end(*instances)
+    broker.stop()
 
 
 def kept(broker, topic: str) -> int:
@@ -232,7 +270,7 @@ def kept(broker, topic: str) -> int:
 
 # ---- the tests ----------------------------------------------------------------------------------------------------
 
-APPLICATIONS = {"squares": squares, "words": words}
+APPLICATIONS = ["squares", "words"]
 
 
 @pytest.fixture(scope="module")
@@ -243,11 +281,12 @@ def broker(new_broker):
 
 
 @pytest.fixture(scope="module")
-def outcome(broker, tmp_path_factory):
-    """Waits for the application of this name, and raises what failed in it."""
+def outcome(broker, new_broker, tmp_path_factory):
+    """Waits for what has this name, and raises what failed in it."""
     class_path()
-    with concurrent.futures.ThreadPoolExecutor(len(APPLICATIONS)) as pool:
-        ran = {name: pool.submit(run, broker, tmp_path_factory.mktemp(name)) for name, run in APPLICATIONS.items()}
+    scenarios = {"squares": (squares, broker), "words": (words, broker), "survive": (survive, new_broker(COMPACTING))}
+    with concurrent.futures.ThreadPoolExecutor(len(scenarios)) as pool:
+        ran = {name: pool.submit(run, on, tmp_path_factory.mktemp(name)) for name, (run, on) in scenarios.items()}
         yield lambda name: ran[name].result()
         end_instances()
 
@@ -258,6 +297,10 @@ def test_a_job_without_state_is_complete_while_its_instances_come_share_die_and_
 
 def test_a_job_with_state_counts_on_from_its_changelogs_wherever_it_is_started_again(outcome):
     outcome("words")
+
+
+def test_instances_go_on_by_themselves_after_the_broker_was_killed(outcome):
+    outcome("survive")
 
 
 def test_the_topics_of_a_job_are_as_streams_wants_them(outcome, broker):
@@ -284,11 +327,19 @@ def test_an_application_is_a_group_of_the_classic_protocol_by_default(outcome, b
     assert {member.client_id.partition("-")[0] for member in group.members} <= {name}
 
 
-@pytest.mark.buslane_only(reason="Apache Kafka serves the streams protocol")
-def test_the_streams_protocol_is_refused_at_once_with_the_reason(broker, topic, tmp_path):
-    for name in ("input", "even", "odd"):
-        broker.create_topic(f"{topic}-{name}")
-    instance = Instance("squares", topic, broker, tmp_path, **{"group.protocol": "streams"})
+@pytest.mark.buslane_only(reason="Apache Kafka serves the streams protocol, and transactions")
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("group.protocol", "streams", "UnsupportedVersionException: The cluster does not support the STREAMS group protocol"),
+        ("processing.guarantee", "exactly_once_v2", "TransactionalIdAuthorizationException"),
+    ],
+    ids=["streams protocol", "exactly once"],
+)
+def test_what_is_not_served_ends_an_instance_at_once_with_the_reason(broker, topic, tmp_path, setting, value, reason):
+    for part in ("input", "even", "odd"):
+        broker.create_topic(f"{topic}-{part}")
+    instance = Instance("squares", topic, broker, tmp_path, **{setting: value})
     (failure,) = await_until(lambda: instance.told("failure"), "the instance says why it ends")
-    assert "UnsupportedVersionException: The cluster does not support the STREAMS group protocol" in failure
+    assert reason in failure
     instance.stop()

@@ -53,7 +53,7 @@ class Instance:
         folder.mkdir(parents=True, exist_ok=True)
         self.output, self.log = folder / f"output-{len(_instances)}", folder / f"log-{len(_instances)}"
         java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", class_path()]
-        # Sessions are the broker's matter in the protocols that are not classic.
+        # Sessions are the broker's matter in protocols that are not the classic one.
         ours = {key: value for key, value in SETTINGS.items() if "group.protocol" not in settings or key not in CLASSIC}
         told = {"bootstrap.servers": broker.bootstrap, "state.dir": folder / "state", **ours, **settings}
         command = [*java, "buslane.tests.Job", job, name, *(f"{key}={value}" for key, value in told.items())]
