@@ -69,7 +69,7 @@ impl Rounds {
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.settings.check) => {}
+                () = tokio::time::sleep(self.settings().check) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
             // The dirtiest first, and each once, so that none is starved by one that is written to all the time.
@@ -80,6 +80,11 @@ impl Rounds {
                 self.pass(due).await;
             }
         }
+    }
+
+    /// As they are now.
+    fn settings(&self) -> CompactionSettings {
+        self.node.server_values.load().compaction(self.settings)
     }
 
     /// The partitions that are due, the dirtiest first.
@@ -101,7 +106,7 @@ impl Rounds {
 
     async fn pass(&mut self, due: Due) {
         let partition = due.partition.clone();
-        match pass::run(&self.node, due, &self.settings).await {
+        match pass::run(&self.node, due, &self.settings()).await {
             Ok(Some(pass::Done { clean_end_offset, cleaned })) => {
                 self.failed.remove(&partition.id);
                 self.metrics.passes.inc();

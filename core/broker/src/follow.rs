@@ -16,14 +16,20 @@ impl Node {
         let mut seen = self.following.lock();
         let image = self.consensus.image();
         let mut topics = None;
+        // They are what topics have that do not say otherwise.
+        let changed = seen.broker_configs != image.broker_configs;
+        if changed {
+            let values = self.server_values.load().changed(&image, self.id);
+            self.server_values.store(Arc::new(values));
+        }
         for topic in image.topics.values() {
             let old = seen.topic(topic.id);
             // What an image shares with its predecessor is the same.
-            if old.is_some_and(|old| Arc::ptr_eq(old, topic)) {
+            if !changed && old.is_some_and(|old| Arc::ptr_eq(old, topic)) {
                 continue;
             }
             if old.is_none_or(|old| {
-                old.config != topic.config || old.partitions.len() != topic.partitions.len()
+                changed || old.config != topic.config || old.partitions.len() != topic.partitions.len()
             }) {
                 let topics = topics.get_or_insert_with(|| Topics::clone(&self.topics.load()));
                 let entered = self.enter(topic, topics.with_id(topic.id).cloned());
@@ -56,7 +62,7 @@ impl Node {
 
     /// A topic for the table; partitions that are there already go on.
     fn enter(self: &Arc<Self>, image: &TopicImage, old: Option<Arc<Topic>>) -> Arc<Topic> {
-        let config = Arc::new(TopicConfig::resolve(&image.config, &self.server_configs));
+        let config = Arc::new(TopicConfig::resolve(&image.config, &self.server_values.load()));
         let name: Arc<str> = old.as_ref().map_or_else(|| image.name.as_str().into(), |t| t.name.clone());
         let mut partitions = old.map_or_else(Vec::new, |t| t.partitions.clone());
         for partition in &partitions {

@@ -21,6 +21,7 @@ mod requests;
 mod retention;
 mod scrub;
 mod server;
+mod server_values;
 mod topic_config;
 mod topics;
 mod validate;

@@ -35,6 +35,7 @@ use crate::producer_ids::ProducerIds;
 use crate::quotas::Quotas;
 use crate::retention;
 use crate::scrub::{DamageTable, ScrubSettings, Scrubber};
+use crate::server_values::ServerValues;
 
 /// Assignments in one proposal when a node takes up its partitions.
 const ASSIGN_BATCH: usize = 1_000;
@@ -104,8 +105,8 @@ pub struct Node {
     pub default_partitions: i32,
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: u64,
-    /// Server-wide defaults of topic settings.
-    pub server_configs: BTreeMap<String, String>,
+    /// The broker's values of settings that can be changed while it runs.
+    pub server_values: ArcSwap<ServerValues>,
     /// What DescribeConfigs tells of the broker itself.
     pub broker_settings: Vec<BrokerSetting>,
     /// The data folder.
@@ -201,7 +202,7 @@ impl Node {
             auto_create_topics: settings.auto_create_topics,
             default_partitions: settings.default_partitions,
             fetch_max_bytes: settings.fetch_max_bytes,
-            server_configs: settings.topic_defaults,
+            server_values: ArcSwap::from_pointee(ServerValues::of_file(settings.topic_defaults)),
             broker_settings: broker_settings::with_node_id(settings.broker_settings, id),
             following: Mutex::new(Arc::new(Image::default())),
             consensus,

@@ -133,7 +133,7 @@ mod tests {
     fn config(settings: &[(&str, &str)]) -> TopicConfig {
         let map: BTreeMap<String, String> =
             settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        TopicConfig::resolve(&map, &BTreeMap::new())
+        TopicConfig::resolve(&map, &Default::default())
     }
 
     #[test]

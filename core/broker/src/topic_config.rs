@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use buslane_wire::batch::TimestampType;
 use buslane_wire::ids::Durability;
 
+use crate::server_values::ServerValues;
+
 /// How a value is written, as DescribeConfigs tells it (KIP-569).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ValueType {
@@ -418,8 +420,10 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// The value cannot be read or is out of bounds.
-    #[error("topic config '{name}' cannot be '{value}': it takes {takes}")]
+    #[error("{of} config '{name}' cannot be '{value}': it takes {takes}")]
     Invalid {
+        /// Whose it is: "topic" or "broker".
+        of: &'static str,
         /// The key.
         name: &'static str,
         /// What was given.
@@ -428,8 +432,10 @@ pub enum ConfigError {
         takes: String,
     },
     /// The key is known, and only its default is served.
-    #[error("topic config '{name}' can only be '{only}': {instead}")]
+    #[error("{of} config '{name}' can only be '{only}': {instead}")]
     Fixed {
+        /// Whose it is: "topic" or "broker".
+        of: &'static str,
         /// The key.
         name: &'static str,
         /// Its one value.
@@ -439,12 +445,24 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The same of a broker's setting, which has this name.
+    pub fn of_broker(self, name: &'static str) -> ConfigError {
+        let of = "broker";
+        match self {
+            ConfigError::Invalid { value, takes, .. } => ConfigError::Invalid { of, name, value, takes },
+            ConfigError::Fixed { only, instead, .. } => ConfigError::Fixed { of, name, only, instead },
+            unknown @ ConfigError::Unknown { .. } => unknown,
+        }
+    }
+}
+
 impl Key {
     /// Checks a value given for this key.
     pub fn check(&self, value: &str) -> Result<(), ConfigError> {
-        let value = value.trim();
+        let (of, value) = ("topic", value.trim());
         let invalid =
-            |takes: String| ConfigError::Invalid { name: self.name, value: value.to_owned(), takes };
+            |takes: String| ConfigError::Invalid { of, name: self.name, value: value.to_owned(), takes };
         match self.accepts {
             Number(min, max) => {
                 let takes = || format!("a whole number from {min} to {max}");
@@ -462,7 +480,7 @@ impl Key {
                 _ => Err(invalid("a number from 0 to 1".to_owned())),
             },
             Fixed(_) if value == self.default => Ok(()),
-            Fixed(instead) => Err(ConfigError::Fixed { name: self.name, only: self.default, instead }),
+            Fixed(instead) => Err(ConfigError::Fixed { of, name: self.name, only: self.default, instead }),
         }
     }
 }
@@ -544,6 +562,10 @@ pub struct TopicConfig {
 pub enum Source {
     /// Set on the topic.
     Topic,
+    /// Changed while it ran, for this broker.
+    Broker,
+    /// Changed while they ran, for all brokers.
+    AllBrokers,
     /// Set in the server's configuration file.
     Server,
     /// The key's default.
@@ -554,21 +576,18 @@ pub enum Source {
 pub fn effective<'a>(
     key: &'static Key,
     topic: &'a BTreeMap<String, String>,
-    server: &'a BTreeMap<String, String>,
+    server: &'a ServerValues,
 ) -> (&'a str, Source) {
     if let Some(value) = topic.get(key.name) {
         return (value.trim(), Source::Topic);
     }
-    match key.server_key.and_then(|k| server.get(k)).map(|value| value.trim()) {
-        Some(value) => (value, Source::Server),
-        None => (key.default, Source::Default),
-    }
+    key.server_key.and_then(|name| server.get(name)).unwrap_or((key.default, Source::Default))
 }
 
 impl TopicConfig {
     /// The settings in force. Both maps hold checked values only (see [`check`]); one that is not, written by another
     /// version of the program, falls back to the key's default.
-    pub fn resolve(topic: &BTreeMap<String, String>, server: &BTreeMap<String, String>) -> TopicConfig {
+    pub fn resolve(topic: &BTreeMap<String, String>, server: &ServerValues) -> TopicConfig {
         let text = |name: &str| {
             let key = key(name).expect("the name is one of KEYS");
             let (value, _) = effective(key, topic, server);
@@ -621,7 +640,8 @@ mod tests {
 
     #[test]
     fn the_topic_wins_over_the_server_and_the_server_over_the_default() {
-        let server = map(&[("log.retention.ms", "5000"), ("log.segment.bytes", "2048")]);
+        let server =
+            ServerValues::of_file(map(&[("log.retention.ms", "5000"), ("log.segment.bytes", "2048")]));
         let config = TopicConfig::resolve(&map(&[("retention.ms", "7000")]), &server);
         assert_eq!((config.retention_ms, config.segment_bytes), (Some(7000), 2048));
         assert_eq!(config.retention_bytes, None);
@@ -629,7 +649,7 @@ mod tests {
         let (value, source) = effective(key("segment.bytes").unwrap(), &none, &server);
         assert_eq!((value, source), ("2048", Source::Server));
         assert_eq!(
-            TopicConfig::resolve(&map(&[("retention.ms", "-1")]), &BTreeMap::new()).retention_ms,
+            TopicConfig::resolve(&map(&[("retention.ms", "-1")]), &ServerValues::default()).retention_ms,
             None
         );
     }
@@ -661,7 +681,7 @@ mod tests {
             ("delete, compact", (true, true)),
         ] {
             assert!(check("cleanup.policy", value).is_ok());
-            let config = TopicConfig::resolve(&map(&[("cleanup.policy", value)]), &BTreeMap::new());
+            let config = TopicConfig::resolve(&map(&[("cleanup.policy", value)]), &ServerValues::default());
             assert_eq!((config.compact, config.delete), expected, "{value}");
         }
         for wrong in ["", "compact,", "Compact", "compact;delete", "none"] {

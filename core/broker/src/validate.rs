@@ -203,7 +203,7 @@ mod tests {
     fn config(settings: &[(&str, &str)]) -> TopicConfig {
         let map: BTreeMap<String, String> =
             settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        TopicConfig::resolve(&map, &BTreeMap::new())
+        TopicConfig::resolve(&map, &Default::default())
     }
 
     fn built(compression: Compression, timestamps: &[i64]) -> Vec<u8> {

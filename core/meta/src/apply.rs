@@ -7,6 +7,7 @@ mod chain;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use buslane_wire::ids::{NodeId, TopicPartition};
@@ -176,6 +177,24 @@ fn change(image: &mut Image, command: &Command) -> Result<Event, Refused> {
         }
         Command::AlterQuotas { entity, changes } => {
             quotas::alter(&mut image.quotas, entity, changes)?;
+            Ok(Event::Done)
+        }
+        Command::AlterBrokerConfig { node, changes } => {
+            if node.is_some_and(|node| !image.nodes.contains_key(&node)) {
+                return Err(Refused::Unknown);
+            }
+            let mut settings =
+                image.broker_configs.get(node).map_or_else(BTreeMap::new, |s| BTreeMap::clone(s));
+            for (name, value) in changes {
+                match value {
+                    Some(value) => settings.insert(name.clone(), value.clone()),
+                    None => settings.remove(name),
+                };
+            }
+            match settings.is_empty() {
+                true => image.broker_configs.remove(node),
+                false => image.broker_configs.insert(*node, Arc::new(settings)),
+            };
             Ok(Event::Done)
         }
         Command::SetFeature { name, expected, level } => {

@@ -331,6 +331,19 @@ pub enum Command {
         #[n(1)]
         changes: BTreeMap<QuotaKey, Option<QuotaValue>>,
     },
+    /// Settings of brokers that hold while they run, over those of their configuration files (KIP-226): set where there is
+    /// a value, removed where there is none. Carries no belief: the last one wins.
+    ///
+    /// *Recognised*: the settings are as wanted. Doing it twice is doing it once.
+    #[n(17)]
+    AlterBrokerConfig {
+        /// Whose; none: of all that have none of their own.
+        #[cbor(n(0), with = "crate::encoding::ids::owner", has_nil)]
+        node: Option<NodeId>,
+        /// Checked.
+        #[n(1)]
+        changes: BTreeMap<String, Option<String>>,
+    },
 }
 
 /// What a command did.

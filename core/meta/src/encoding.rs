@@ -12,6 +12,7 @@ pub(crate) mod shared;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use buslane_wire::ids::NodeId;
@@ -55,7 +56,9 @@ impl From<minicbor::decode::Error> for EncodingError {
 /// image of it.
 fn level(command: &Command) -> u16 {
     match command {
-        Command::ReplaceSegments { .. } | Command::AlterQuotas { .. } => 2,
+        Command::ReplaceSegments { .. } | Command::AlterQuotas { .. } | Command::AlterBrokerConfig { .. } => {
+            2
+        }
         _ => 1,
     }
 }
@@ -63,7 +66,7 @@ fn level(command: &Command) -> u16 {
 /// The highest level that something in the image needs: an older build that knows it reads the image, too.
 fn image_level(image: &Image) -> u16 {
     let compacted = || image.partitions().any(|(_, p)| p.clean_end_offset.is_some());
-    if !image.quotas.is_empty() || compacted() { 2 } else { 1 }
+    if !image.quotas.is_empty() || !image.broker_configs.is_empty() || compacted() { 2 } else { 1 }
 }
 
 /// One log entry's commands.
@@ -174,6 +177,16 @@ struct StoredImage {
     features: Vec<(String, u16)>,
     #[n(6)]
     quotas: Option<Vec<StoredQuotas>>,
+    #[n(7)]
+    broker_configs: Option<Vec<StoredBrokerConfig>>,
+}
+
+#[derive(Encode, Decode)]
+struct StoredBrokerConfig {
+    #[cbor(n(0), with = "ids::owner", has_nil)]
+    node: Option<NodeId>,
+    #[n(1)]
+    settings: BTreeMap<String, String>,
 }
 
 #[derive(Encode, Decode)]
@@ -204,6 +217,8 @@ struct StoredImageRef<'a> {
     /// None where there are none: level 1 does not have it.
     #[n(6)]
     quotas: Option<Vec<StoredQuotas>>,
+    #[n(7)]
+    broker_configs: Option<Vec<StoredBrokerConfig>>,
 }
 
 fn topics<C, W: minicbor::encode::Write>(
@@ -227,6 +242,14 @@ fn quotas(stored: Vec<StoredQuotas>) -> Quotas {
     stored.into_iter().map(|StoredQuotas { entity, values }| (entity, Arc::new(values))).collect()
 }
 
+fn stored_broker_configs(image: &Image) -> Vec<StoredBrokerConfig> {
+    let stored = |(node, settings): (&Option<NodeId>, &Arc<BTreeMap<_, _>>)| StoredBrokerConfig {
+        node: *node,
+        settings: BTreeMap::clone(settings),
+    };
+    image.broker_configs.iter().map(stored).collect()
+}
+
 impl StoredImageRef<'_> {
     fn of(image: &Image) -> StoredImageRef<'_> {
         let node = |(id, node): (&NodeId, &Arc<NodeImage>)| StoredNode {
@@ -242,6 +265,7 @@ impl StoredImageRef<'_> {
             next_producer_id: image.next_producer_id,
             features: image.features.iter().map(|(name, level)| (name.as_str(), *level)).collect(),
             quotas: (!image.quotas.is_empty()).then(|| stored_quotas(&image.quotas)),
+            broker_configs: (!image.broker_configs.is_empty()).then(|| stored_broker_configs(image)),
         }
     }
 }
@@ -254,6 +278,12 @@ impl StoredImage {
             next_producer_id: self.next_producer_id,
             features: self.features.into_iter().collect(),
             quotas: quotas(self.quotas.unwrap_or_default()),
+            broker_configs: self
+                .broker_configs
+                .unwrap_or_default()
+                .into_iter()
+                .map(|stored| (stored.node, Arc::new(stored.settings)))
+                .collect(),
             ..Image::default()
         };
         for StoredNode { id, image: node, state } in self.nodes {

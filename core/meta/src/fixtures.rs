@@ -103,6 +103,14 @@ pub(crate) fn alter_quotas() -> Command {
     Command::AlterQuotas { entity, changes }
 }
 
+/// Settings of one broker or of all, one set and one removed.
+pub(crate) fn alter_broker_config(node: Option<NodeId>) -> Command {
+    let setting = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+    let changes =
+        BTreeMap::from([setting("log.retention.ms", Some("1000")), setting("message.max.bytes", None)]);
+    Command::AlterBrokerConfig { node, changes }
+}
+
 /// One of each command, with every optional part in use.
 pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
     let loss = Loss { epoch: LeaderEpoch(3), end_offset: 500 };
@@ -141,6 +149,7 @@ pub(crate) fn each_command() -> Vec<(&'static str, Command)> {
         ),
         ("ReplaceSegments", replace(4, vec![replacement(&[1, 2], 1, 0, 500)], 480)),
         ("AlterQuotas", alter_quotas()),
+        ("AlterBrokerConfig", alter_broker_config(Some(NodeId(1)))),
         ("SetFeature", Command::SetFeature { name: "group.version".to_owned(), expected: 0, level: 1 }),
     ]
 }

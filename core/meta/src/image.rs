@@ -98,6 +98,9 @@ pub struct Image {
     pub features: imbl::OrdMap<String, u16>,
     /// Client quotas.
     pub quotas: Quotas,
+    /// Settings of brokers that were changed while they ran: of one, or (none) of all that have none of their own. Nobody
+    /// stands in it without a setting.
+    pub broker_configs: imbl::OrdMap<Option<NodeId>, Arc<BTreeMap<String, String>>>,
 }
 
 impl Image {
@@ -158,6 +161,11 @@ impl Image {
         for (entity, values) in &self.quotas {
             assert_eq!(entity.check(), Ok(()), "{entity:?}");
             assert!(!values.is_empty(), "{entity:?} has no quota and stands among those who have");
+        }
+        for (node, settings) in &self.broker_configs {
+            assert!(!settings.is_empty(), "{node:?} has no setting and stands among those who have");
+            let known = node.is_none_or(|node| self.nodes.contains_key(&node));
+            assert!(known, "node {node:?} has settings and never registered");
         }
     }
 }

@@ -180,7 +180,7 @@ impl MetaWorld {
         let state = self.answered.partition(partition).cloned();
         let epoch = state.as_ref().map_or(LeaderEpoch(0), |p| p.epoch);
         let stores = vec![NodeId(1), NodeId(2)];
-        match self.rng.below(9) {
+        match self.rng.below(10) {
             0 | 1 => {
                 let number = self.topics;
                 self.topics += 1;
@@ -195,6 +195,15 @@ impl MetaWorld {
             3 => Command::AllocateProducerIds { count: 1_000 },
             4 => Command::DeleteTopic { topic: partition.topic },
             5 => self.alter_quotas(),
+            6 => Command::AlterBrokerConfig {
+                // The last one never registers: it is refused.
+                node: [None, Some(NodeId(1)), Some(NodeId(9))][self.rng.below(3) as usize],
+                changes: [(
+                    format!("setting-{}", self.rng.below(3)),
+                    self.rng.chance(2, 3).then(|| self.rng.below(9).to_string()),
+                )]
+                .into(),
+            },
             _ => {
                 let end = state.as_ref().map_or(0, |p| p.sealed_end_offset);
                 let last = state.as_ref().map_or(0, |p| p.last_segment.0);

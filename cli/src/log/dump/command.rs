@@ -189,6 +189,9 @@ fn name(command: &Command, names: &Names) -> (&'static str, Vec<(&'static str, V
             ];
             ("alter_quotas", fields)
         }
+        Command::AlterBrokerConfig { node, changes } => {
+            ("alter_broker_config", vec![("node", json!(node)), ("changes", json!(changes))])
+        }
     }
 }
 

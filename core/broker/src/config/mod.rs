@@ -157,6 +157,11 @@ const SECTIONS: [&[Key]; 7] = [
     CompactionSection::KEYS,
 ];
 
+/// Our path of the key that Kafka calls so: `topics.partitions`.
+pub fn key_of(kafka: &str) -> Option<String> {
+    SECTIONS.iter().flat_map(|keys| keys.iter()).find(|key| key.kafka == Some(kafka)).map(Key::path)
+}
+
 /// A key set on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Override {

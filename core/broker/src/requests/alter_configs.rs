@@ -1,6 +1,7 @@
 //! AlterConfigs (key 33), versions 0 to 2, and IncrementalAlterConfigs (key 44), versions 0 and 1 (KIP-339).
 //!
-//! Topics only: a broker's settings stand in its configuration file. Each resource is answered for itself and changed as
+//! Topics, this broker and all brokers (KIP-226): those of a broker's settings that can be changed while it runs
+//! ([`Changeable`]), all others stand in its configuration file. Each resource is answered for itself and changed as
 //! a whole or not at all; what its settings would be is checked before anything is. A setting that is known and has one
 //! value only takes that value. The last change wins; a change holds for requests that come after its answer.
 
@@ -12,7 +13,9 @@ use buslane_wire::ErrorCode;
 use buslane_wire::messages::{alter_configs as whole, incremental_alter_configs as single};
 
 use super::{Answer, RequestContext, Unanswerable, decode};
+use crate::config;
 use crate::node::Node;
+use crate::server_values::Changeable;
 use crate::topic_config::{self, ValueType, effective};
 use crate::topics::{Refused, repeated};
 
@@ -144,28 +147,85 @@ async fn alter(node: &Arc<Node>, wanted: &[Wanted<'_>], validate_only: bool) -> 
     outcomes
 }
 
-/// The command that changes a topic's settings.
+/// The command that changes a resource's settings.
 fn plan(node: &Node, wanted: &Wanted<'_>) -> Result<Option<Command>, Refused> {
     let invalid = |message: String| Refused::new(ErrorCode::INVALID_REQUEST, message);
-    match wanted.resource_type {
-        TOPIC => {}
-        BROKER => {
-            let message =
-                "a broker's settings stand in its configuration file and hold from its next start on";
-            return Err(invalid(message.to_owned()));
-        }
-        other => {
-            return Err(invalid(format!(
-                "only topics (2) can be changed here, not resources of type {other}"
-            )));
-        }
-    }
     let image = node.consensus.image();
-    let Some(topic) = image.topic_named(wanted.name) else {
-        let message = format!("there is no topic '{}'", wanted.name);
-        return Err(Refused::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
-    };
-    let before = topic.config_map();
+    match wanted.resource_type {
+        TOPIC => {
+            let Some(topic) = image.topic_named(wanted.name) else {
+                let message = format!("there is no topic '{}'", wanted.name);
+                return Err(Refused::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+            };
+            let server = node.server_values.load();
+            let before = topic.config_map();
+            let changes = changes(wanted, &before, |name| {
+                let key = topic_config::known(name).map_err(of_config)?;
+                let check = |value: &str| key.check(value).map_err(of_config);
+                Ok(Setting {
+                    is_list: key.value_type == ValueType::List,
+                    now: effective(key, &before, &server).0,
+                    check,
+                })
+            })?;
+            Ok((!changes.is_empty()).then(|| Command::AlterTopicConfig { topic: topic.id, changes }))
+        }
+        BROKER => {
+            let of = match wanted.name {
+                "" => None,
+                name if name == node.id.0.to_string() => Some(node.id),
+                name => {
+                    let message =
+                        format!("this is broker {}, not '{name}'; without a name it is all brokers", node.id);
+                    return Err(invalid(message));
+                }
+            };
+            let before = image.broker_configs.get(&of).map_or_else(BTreeMap::new, |b| BTreeMap::clone(b));
+            let changes = changes(wanted, &before, |name| {
+                let setting = changeable(name)?;
+                let check = move |value: &str| setting.check(value).map_err(of_config);
+                let now = before.get(name).map_or("", |value| value);
+                Ok(Setting { is_list: setting.value_type() == ValueType::List, now, check })
+            })?;
+            Ok((!changes.is_empty()).then_some(Command::AlterBrokerConfig { node: of, changes }))
+        }
+        other => Err(invalid(format!(
+            "only topics (2) and brokers (4) can be changed here, not resources of type {other}"
+        ))),
+    }
+}
+
+fn of_config(error: topic_config::ConfigError) -> Refused {
+    Refused::new(ErrorCode::INVALID_CONFIG, error.to_string())
+}
+
+/// A setting of a broker that can be changed while it runs, or why it cannot.
+fn changeable(name: &str) -> Result<Changeable, Refused> {
+    Changeable::find(name).ok_or_else(|| {
+        let message = match config::key_of(name) {
+            Some(ours) => format!(
+                "broker config '{name}' cannot be changed while the broker runs; its configuration file has it as {ours}"
+            ),
+            None => format!("unknown broker config '{name}'"),
+        };
+        Refused::new(ErrorCode::INVALID_CONFIG, message)
+    })
+}
+
+/// What is known of a setting that is to be changed.
+struct Setting<'a, C> {
+    is_list: bool,
+    /// Its value in force, to which words are appended.
+    now: &'a str,
+    check: C,
+}
+
+/// The settings that shall be others than `before`; none for those that go.
+fn changes<'a, C: Fn(&str) -> Result<(), Refused>>(
+    wanted: &Wanted<'_>,
+    before: &BTreeMap<String, String>,
+    find: impl Fn(&str) -> Result<Setting<'a, C>, Refused>,
+) -> Result<BTreeMap<String, Option<String>>, Refused> {
     let mut changes: BTreeMap<String, Option<String>> = match wanted.replaces {
         true => before.keys().map(|name| (name.clone(), None)).collect(),
         false => BTreeMap::new(),
@@ -173,25 +233,23 @@ fn plan(node: &Node, wanted: &Wanted<'_>) -> Result<Option<Command>, Refused> {
     let mut named = HashSet::new();
     for (name, operation, value) in &wanted.changes {
         if !named.insert(*name) {
-            return Err(invalid(format!("'{name}' stands twice among the settings of '{}'", wanted.name)));
+            let message = format!("'{name}' stands twice among the settings of '{}'", wanted.name);
+            return Err(Refused::new(ErrorCode::INVALID_REQUEST, message));
         }
-        let value = changed(node, &before, name, *operation, *value)?;
-        changes.insert((*name).to_owned(), value);
+        changes.insert((*name).to_owned(), changed(name, *operation, *value, &find)?);
     }
     changes.retain(|name, value| before.get(name) != value.as_ref());
-    Ok((!changes.is_empty()).then(|| Command::AlterTopicConfig { topic: topic.id, changes }))
+    Ok(changes)
 }
 
-/// The value that a setting shall have; none for the server's.
-fn changed(
-    node: &Node,
-    before: &BTreeMap<String, String>,
+/// The value that a setting shall have; none for the one below it.
+fn changed<'a, C: Fn(&str) -> Result<(), Refused>>(
     name: &str,
     operation: i8,
     value: Option<&str>,
+    find: impl Fn(&str) -> Result<Setting<'a, C>, Refused>,
 ) -> Result<Option<String>, Refused> {
     let invalid = |message: String| Refused::new(ErrorCode::INVALID_REQUEST, message);
-    let of_config = |e: topic_config::ConfigError| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string());
     let Some(operation) = Operation::of(operation) else {
         return Err(invalid(format!(
             "'{name}': there is no operation {operation}; 0 sets, 1 deletes, 2 appends, 3 subtracts"
@@ -201,10 +259,10 @@ fn changed(
     if operation == Operation::Delete {
         return Ok(None);
     }
-    let key = topic_config::known(name).map_err(of_config)?;
+    let setting = find(name)?;
     let Some(value) = value else { return Err(invalid(format!("'{name}' has no value"))) };
     let value = match operation {
-        Operation::Append | Operation::Subtract if key.value_type != ValueType::List => {
+        Operation::Append | Operation::Subtract if !setting.is_list => {
             let message = format!("'{name}' is no list: it can be set, not appended to or subtracted from");
             return Err(Refused::new(ErrorCode::INVALID_CONFIG, message));
         }
@@ -212,7 +270,7 @@ fn changed(
             let words = |list: &str| -> Vec<String> {
                 list.split(',').map(|w| w.trim().to_owned()).filter(|w| !w.is_empty()).collect()
             };
-            let (mut list, operands) = (words(effective(key, before, &node.server_configs).0), words(value));
+            let (mut list, operands) = (words(setting.now), words(value));
             list.retain(|word| !operands.contains(word));
             if operation == Operation::Append {
                 list.extend(operands);
@@ -221,6 +279,6 @@ fn changed(
         }
         _ => value.trim().to_owned(),
     };
-    key.check(&value).map_err(of_config)?;
+    (setting.check)(&value)?;
     Ok(Some(value))
 }

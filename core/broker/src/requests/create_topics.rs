@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 use crate::quotas::Usage;
+use crate::server_values::ServerValues;
 use crate::topic_config::{KEYS, Source, effective};
 use crate::topics::{self, NewTopic};
 
@@ -31,6 +32,7 @@ pub async fn handle(
     let wanted: Vec<NewTopic> = request.topics.iter().map(new_topic).collect();
     let outcomes = topics::create_within(node, &wanted, request.validate_only, mutations).await;
     let configs: Vec<BTreeMap<String, String>> = wanted.iter().map(topics::explicit_configs).collect();
+    let server = node.server_values.load();
     let topics = request
         .topics
         .iter()
@@ -45,7 +47,7 @@ pub async fn handle(
                 topic_config_error_code: ErrorCode::NONE,
                 num_partitions: created.partitions,
                 replication_factor: created.replicas,
-                configs: Some(told_configs(node, explicit)),
+                configs: Some(told_configs(&server, explicit)),
             },
             Err(refused) => CreatableTopicResult {
                 name: asked.name,
@@ -70,12 +72,12 @@ fn new_topic(asked: &CreatableTopic<'_>) -> NewTopic {
 }
 
 fn told_configs<'a>(
-    node: &'a Node,
+    server: &'a ServerValues,
     explicit: &'a BTreeMap<String, String>,
 ) -> Vec<CreatableTopicConfigs<'a>> {
     KEYS.iter()
         .map(|key| {
-            let (value, source) = effective(key, explicit, &node.server_configs);
+            let (value, source) = effective(key, explicit, server);
             CreatableTopicConfigs {
                 name: key.name,
                 value: Some(value),
@@ -87,10 +89,12 @@ fn told_configs<'a>(
         .collect()
 }
 
-/// The number of a value's origin: 1 the topic, 4 the broker's file, 5 built in.
+/// The number of a value's origin: 1 the topic, 2 changed for the broker, 3 for all brokers, 4 the broker's file, 5 built in.
 pub fn source_code(source: Source) -> i8 {
     match source {
         Source::Topic => 1,
+        Source::Broker => 2,
+        Source::AllBrokers => 3,
         Source::Server => 4,
         Source::Default => 5,
     }

@@ -1,7 +1,8 @@
 //! DescribeConfigs (key 32), versions 1 to 4.
 //!
 //! Every known key with its value in force, its origin and its synonyms (KIP-226), type and documentation (KIP-569).
-//! Topics (2) and this broker (4). A broker's keys are those of its configuration file that Kafka has too.
+//! Topics (2) and this broker (4). A broker's keys are those of its configuration file that Kafka has too; those that can be
+//! changed while it runs are not read-only. The broker without a name is all of them: what was changed for all (KIP-226).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,6 +16,7 @@ use super::create_topics::source_code;
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::broker_settings::BrokerSetting;
 use crate::node::Node;
+use crate::server_values::{Changeable, ServerValues};
 use crate::topic_config::{KEYS, Key, Source, effective};
 
 const TOPIC: i8 = 2;
@@ -26,6 +28,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
     let mut seen = HashSet::new();
     request.resources.retain(|r| seen.insert((r.resource_type, r.resource_name)));
     let image = node.consensus.image();
+    let server = node.server_values.load_full();
     let explicit: Vec<Option<BTreeMap<String, String>>> = request
         .resources
         .iter()
@@ -36,6 +39,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
         })
         .collect();
     let none = BTreeMap::new();
+    let id = node.id.0.to_string();
     let results = request
         .resources
         .iter()
@@ -49,13 +53,17 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
                 configs: Vec::new(),
             };
             match (resource.resource_type, topic) {
-                (TOPIC, Some(topic)) => result.configs = topic_keys(node, &request, resource, topic),
+                (TOPIC, Some(topic)) => result.configs = topic_keys(&server, &request, resource, topic),
                 (TOPIC, None) => {
                     result.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
                     result.error_message = Some("there is no such topic");
                 }
-                (BROKER, _) if is_this_broker(node, resource.resource_name) => {
-                    result.configs = broker_keys(node, &request, resource, &none);
+                (BROKER, _) if resource.resource_name.is_empty() => {
+                    result.configs = keys_of_all_brokers(&server, &request, resource);
+                }
+                // As it is written elsewhere: of "01", "001" and so on each would be a resource of its own.
+                (BROKER, _) if resource.resource_name == id => {
+                    result.configs = broker_keys(node, &server, &request, resource, &none);
                 }
                 (BROKER, _) => {
                     result.error_code = ErrorCode::INVALID_REQUEST;
@@ -72,17 +80,12 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
     context.answer(&DescribeConfigsResponse { throttle_time_ms: 0, results })
 }
 
-fn is_this_broker(node: &Node, name: &str) -> bool {
-    // As it is written elsewhere: of "01", "001" and so on each would be a resource of its own.
-    name.is_empty() || *name == node.id.0.to_string()
-}
-
 fn asked(resource: &DescribeConfigsResource<'_>, name: &str) -> bool {
     resource.configuration_keys.as_ref().is_none_or(|keys| keys.contains(&name))
 }
 
 fn topic_keys<'a>(
-    node: &'a Node,
+    server: &'a ServerValues,
     request: &DescribeConfigsRequest<'_>,
     resource: &DescribeConfigsResource<'_>,
     topic: &'a BTreeMap<String, String>,
@@ -90,14 +93,14 @@ fn topic_keys<'a>(
     KEYS.iter()
         .filter(|key| asked(resource, key.name))
         .map(|key| {
-            let (value, source) = effective(key, topic, &node.server_configs);
+            let (value, source) = effective(key, topic, server);
             DescribeConfigsResourceResult {
                 name: key.name,
                 value: Some(value),
                 read_only: false,
                 config_source: source_code(source),
                 is_sensitive: false,
-                synonyms: if request.include_synonyms { synonyms(node, key, topic) } else { Vec::new() },
+                synonyms: if request.include_synonyms { synonyms(server, key, topic) } else { Vec::new() },
                 config_type: key.value_type.code(),
                 documentation: request.include_documentation.then_some(key.doc),
             }
@@ -107,7 +110,7 @@ fn topic_keys<'a>(
 
 /// The values that would hold, strongest first: the topic's, the server's, the default.
 fn synonyms<'a>(
-    node: &'a Node,
+    server: &'a ServerValues,
     key: &'static Key,
     topic: &'a BTreeMap<String, String>,
 ) -> Vec<DescribeConfigsSynonym<'a>> {
@@ -120,13 +123,11 @@ fn synonyms<'a>(
         });
     }
     if let Some(name) = key.server_key {
-        if let Some(value) = node.server_configs.get(name) {
-            all.push(DescribeConfigsSynonym {
-                name,
-                value: Some(value),
-                source: source_code(Source::Server),
-            });
-        }
+        all.extend(server.each(name).map(|(value, source)| DescribeConfigsSynonym {
+            name,
+            value: Some(value),
+            source: source_code(source),
+        }));
         all.push(DescribeConfigsSynonym {
             name,
             value: Some(key.default),
@@ -136,35 +137,67 @@ fn synonyms<'a>(
     all
 }
 
-/// The values that a setting of the broker would have, strongest first: what was set, the default.
-fn own_synonyms(setting: &BrokerSetting) -> Vec<DescribeConfigsSynonym<'_>> {
-    let synonym = |value, source| DescribeConfigsSynonym {
-        name: setting.name,
-        value: Some(value),
-        source: source_code(source),
-    };
-    let default = setting.default.as_ref().map(|value| synonym(value, Source::Default));
-    match setting.is_set {
-        true => std::iter::once(synonym(&setting.value, Source::Server)).chain(default).collect(),
-        false => vec![synonym(&setting.value, Source::Default)],
-    }
+/// The values that a setting of the broker would have, strongest first: what was changed, what the file says, the default.
+fn own_values<'a>(setting: &'a BrokerSetting, server: &'a ServerValues) -> Vec<(&'a str, Source)> {
+    let changed = server.each(setting.name);
+    let file = setting.is_set.then_some((&*setting.value, Source::Server));
+    // Some follow from others, and have no default of their own.
+    let default = setting.default.as_deref().or((!setting.is_set).then_some(&*setting.value));
+    changed.chain(file).chain(default.map(|value| (value, Source::Default))).collect()
+}
+
+/// What was changed for all brokers.
+fn keys_of_all_brokers<'a>(
+    server: &'a ServerValues,
+    request: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    let changed = server.of_all().iter().filter(|(name, _)| asked(resource, name));
+    let known = changed.filter_map(|(name, value)| Some((Changeable::find(name)?, name, value)));
+    known
+        .map(|(key, name, value)| {
+            let config_source = source_code(Source::AllBrokers);
+            let synonym = DescribeConfigsSynonym { name, value: Some(value), source: config_source };
+            DescribeConfigsResourceResult {
+                name,
+                value: Some(value),
+                read_only: false,
+                config_source,
+                is_sensitive: false,
+                synonyms: if request.include_synonyms { vec![synonym] } else { Vec::new() },
+                config_type: key.value_type().code(),
+                documentation: None,
+            }
+        })
+        .collect()
 }
 
 fn broker_keys<'a>(
     node: &'a Node,
+    server: &'a ServerValues,
     request: &DescribeConfigsRequest<'_>,
     resource: &DescribeConfigsResource<'_>,
     none: &'a BTreeMap<String, String>,
 ) -> Vec<DescribeConfigsResourceResult<'a>> {
     let own = node.broker_settings.iter().filter(|s| asked(resource, s.name)).map(|setting| {
-        let source = source_code(if setting.is_set { Source::Server } else { Source::Default });
+        let values = own_values(setting, server);
+        let (value, source) = values.first().copied().unwrap_or((&setting.value, Source::Default));
+        let synonym = |(value, source)| DescribeConfigsSynonym {
+            name: setting.name,
+            value: Some(value),
+            source: source_code(source),
+        };
         DescribeConfigsResourceResult {
             name: setting.name,
-            value: Some(&setting.value),
-            read_only: true,
-            config_source: source,
+            value: Some(value),
+            read_only: Changeable::find(setting.name).is_none(),
+            config_source: source_code(source),
             is_sensitive: false,
-            synonyms: if request.include_synonyms { own_synonyms(setting) } else { Vec::new() },
+            synonyms: if request.include_synonyms {
+                values.into_iter().map(synonym).collect()
+            } else {
+                Vec::new()
+            },
             config_type: setting.value_type.code(),
             documentation: request.include_documentation.then_some(setting.doc),
         }
@@ -174,14 +207,14 @@ fn broker_keys<'a>(
         .filter_map(|key| key.server_key.map(|name| (key, name)))
         .filter(|(_, name)| asked(resource, name))
         .map(|(key, name)| {
-            let (value, source) = effective(key, none, &node.server_configs);
+            let (value, source) = effective(key, none, server);
             DescribeConfigsResourceResult {
                 name,
                 value: Some(value),
-                read_only: true,
+                read_only: false,
                 config_source: source_code(source),
                 is_sensitive: false,
-                synonyms: if request.include_synonyms { synonyms(node, key, none) } else { Vec::new() },
+                synonyms: if request.include_synonyms { synonyms(server, key, none) } else { Vec::new() },
                 config_type: key.value_type.code(),
                 documentation: request.include_documentation.then_some(key.doc),
             }

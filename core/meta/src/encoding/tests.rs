@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixtures::{alter_quotas, each_command, replace, replacement, used_image};
+use crate::fixtures::{alter_broker_config, alter_quotas, each_command, replace, replacement, used_image};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -24,11 +24,12 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
     lines.map(|l| l.split_once(' ').unwrap()).map(|(name, bytes)| (name, unhex(bytes))).collect()
 }
 
-/// Compacted, and with quotas.
+/// Compacted, with quotas and with settings of brokers.
 fn image_of_level_2() -> Image {
     let compaction = replace(1, vec![replacement(&[2], 9, 100, 150)], 120);
     let compacted = crate::apply::apply(&used_image(), &compaction).unwrap().0;
-    crate::apply::apply(&compacted, &alter_quotas()).unwrap().0
+    let changed = [alter_quotas(), alter_broker_config(None), alter_broker_config(Some(NodeId(1)))];
+    changed.iter().fold(compacted, |image, command| crate::apply::apply(&image, command).unwrap().0)
 }
 
 #[test]
