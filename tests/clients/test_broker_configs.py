@@ -1,17 +1,42 @@
 """Settings of brokers changed while they run (KIP-226): of one broker or of all, over those of the configuration file."""
 
+import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness import wire
 from harness.broker import await_until
+from harness.schema import Api
+from harness.schema import Field as F
 from harness.tools import tool
-
-from .test_alter_configs import refused, result
 
 # The file's, under each broker's name for it.
 FILE = {"buslane": {"topics.segment_age": "2h"}, "kafka": {"log.roll.ms": 2 * 3_600_000}}
+INCREMENTAL_ALTER_CONFIGS = Api(
+    44,
+    flexible=1,
+    request=[
+        F("resources", [F("type", "i8"), F("name", "string"), F("configs", [F("name", "string"), F("operation", "i8"), F("value", "nullable")])]),
+        F("validate_only", "bool"),
+    ],
+    response=[
+        F("throttle_time_ms", "i32"),
+        F("responses", [F("error", "i16"), F("message", "nullable"), F("type", "i8"), F("name", "string")]),
+    ],
+)
+
 OF_TOPIC, OF_BROKER, OF_ALL, OF_FILE, DEFAULT = 1, 2, 3, 4, 5
+
+
+def result(futures: dict):
+    (future,) = futures.values()
+    return future.result(20)
+
+
+def refused(call, *arguments, **options) -> confluent_kafka.KafkaError:
+    with pytest.raises(confluent_kafka.KafkaException) as raised:
+        call(*arguments, **options)
+    return raised.value.args[0]
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +51,11 @@ def admin(broker):
     """Leaves the broker as it was."""
     made = AdminClient({"bootstrap.servers": broker.bootstrap})
     yield made
-    for whose in (["--entity-default"], ["--entity-name", "1"]):
-        described = tool("configs", "--bootstrap-server", broker.bootstrap, "--entity-type", "brokers", *whose, "--describe")
-        names = [line.split("=")[0].strip() for line in described.splitlines() if "sensitive=" in line]
-        if names:
-            tool("configs", "--bootstrap-server", broker.bootstrap, "--entity-type", "brokers", *whose, "--alter", "--delete-config", ",".join(names))
+    changed = ("message.max.bytes", "log.roll.ms", "log.cleanup.policy", "log.retention.ms")
+    delete = [{"name": name, "operation": 1, "value": None} for name in changed]
+    with broker.connect() as connection:
+        answers = INCREMENTAL_ALTER_CONFIGS.ask(connection, 0, resources=[{"type": 4, "name": name, "configs": delete} for name in ("", "1")])
+    assert [answer.error for answer in answers.responses] == [0, 0]
 
 
 def alter(admin: AdminClient, operation: AlterConfigOpType = AlterConfigOpType.SET, **settings: str | None) -> None:
@@ -84,8 +109,10 @@ def test_one_brokers_setting_is_before_that_of_all_and_that_before_the_file(admi
     alter(admin, log_roll_ms="200000000")
     is_soon(admin, "broker", "1", "log.roll.ms", "200000000", OF_BROKER)
     is_soon(admin, "topic", topic, "segment.ms", "200000000", OF_BROKER)
-    synonyms = entry(admin, "broker", "1", "log.roll.ms").synonyms.values()
-    assert [(s.value, s.source) for s in synonyms][:3] == [("200000000", OF_BROKER), ("100000000", OF_ALL), ("7200000", OF_FILE)]
+    at = ["--bootstrap-server", broker.bootstrap, "--entity-type", "brokers", "--entity-name", "1"]
+    (told,) = [line for line in tool("configs", *at, "--describe").splitlines() if line.strip().startswith("log.roll.ms=")]
+    origins = ["DYNAMIC_BROKER_CONFIG:log.roll.ms=200000000", "DYNAMIC_DEFAULT_BROKER_CONFIG:log.roll.ms=100000000"]
+    assert ", ".join([*origins, "STATIC_BROKER_CONFIG:log.roll.ms=7200000"]) in told
     alter(admin, AlterConfigOpType.DELETE, log_roll_ms=None)
     is_soon(admin, "topic", topic, "segment.ms", "100000000", OF_ALL)
     alter_all(broker, "--delete-config", "log.roll.ms")
@@ -118,8 +145,10 @@ def test_what_is_wrong_is_refused_and_nothing_is_changed(admin, broker):
     error = refused(alter, admin, num_partitions="3")
     assert error.name().startswith("INVALID_"), error
     assert "num.partitions" in error.str()
-    error = refused(result, admin.incremental_alter_configs([ConfigResource("broker", "77", incremental_configs=[ConfigEntry("log.roll.ms", "1", incremental_operation=AlterConfigOpType.SET)])]))
-    assert error.name() in ("INVALID_REQUEST", "BROKER_NOT_AVAILABLE", "_TIMED_OUT", "_TRANSPORT"), error
+    with broker.connect() as connection:
+        change = [{"name": "log.roll.ms", "operation": 0, "value": "1"}]
+        (answer,) = INCREMENTAL_ALTER_CONFIGS.ask(connection, 0, resources=[{"type": 4, "name": "77", "configs": change}]).responses
+    assert wire.error_name(answer.error) == "INVALID_REQUEST", answer
 
 
 @pytest.mark.buslane_only(reason="Apache Kafka stores what it does not know")

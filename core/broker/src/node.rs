@@ -223,6 +223,14 @@ impl Node {
             _data: data,
         });
         node.take_up(report.incarnation, settings.advertised_port).await?;
+        for (setting, file, now) in node.server_values.load().overridden() {
+            tracing::warn!(
+                setting,
+                file,
+                now,
+                "the configuration file says one thing, and a change made while the broker ran another, which holds"
+            );
+        }
         node.groups.take_up(&node);
         *node.scrubber.lock() = Scrubber::start(&node.context, settings.scrub, metrics.scrub);
         node.look_at_space();

@@ -53,6 +53,15 @@ impl ServerValues {
         self.each(name).next()
     }
 
+    /// Settings for which the file says something and something else holds: name, the file's value, the one in force.
+    pub fn overridden(&self) -> Vec<(&str, &str, &str)> {
+        let both = self.file.iter().filter_map(|(name, file)| {
+            let (now, _) = self.get(name)?;
+            Some((name.as_str(), file.trim(), now))
+        });
+        both.filter(|(_, file, now)| file != now).collect()
+    }
+
     /// What was changed for all brokers.
     pub fn of_all(&self) -> &BTreeMap<String, String> {
         &self.of_all
@@ -177,6 +186,7 @@ mod tests {
         assert_eq!(now.get("b"), Some(("all", Source::AllBrokers)));
         assert_eq!(now.get("c"), Some(("file", Source::Server)));
         assert_eq!(now.get("d"), None);
+        assert_eq!(now.overridden(), [("a", "file", "one"), ("b", "file", "all")]);
         assert_eq!(now.changed(&Image::default(), NodeId(1)), file, "what is removed holds no more");
     }
 
