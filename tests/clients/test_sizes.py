@@ -19,6 +19,8 @@ UNLIMITED = {
     "kafka-python": {"max_request_size": 8_000_000},
     "java": {"max.request.size": "8000000"},
     "kafkajs": {},
+    "franz-go": {"max_bytes": 8_000_000},
+    "sarama": {"max_bytes": 8_000_000},
 }
 
 
@@ -32,7 +34,7 @@ def is_too_large(failure: BaseException) -> bool:
         case KcatError():
             return "Message size too large" in str(failure)
         case ClientError():
-            return failure.kind == "RecordTooLargeException" or "MESSAGE_TOO_LARGE" in failure.message
+            return failure.kind in ("RecordTooLargeException", "KError 10") or "MESSAGE_TOO_LARGE" in failure.message
     return False
 
 

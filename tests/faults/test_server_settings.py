@@ -221,7 +221,7 @@ def test_a_client_is_told_who_set_what(serve):
     # A number that was drawn is told as it is.
     drawn = serve({})
     with drawn.connect() as connection:
-        told = described(connection, BROKER, "")
+        told = described(connection, BROKER, "1")
     (node,) = AdminClient({"bootstrap.servers": drawn.bootstrap}).list_topics(timeout=10).brokers
     assert told["node.id"] == (str(node), "default", [(str(node), "default")])
 

@@ -47,6 +47,10 @@ func (franz) produce(r request) ([]int64, error) {
 		kgo.ProducerBatchCompression(franzCodecs[r.Codec]),
 		kgo.ProducerBatchMaxBytes(16 << 10),
 		kgo.ProducerLinger(5 * time.Millisecond),
+		kgo.AllowAutoTopicCreation(),
+	}
+	if r.MaxBytes > 0 {
+		options = append(options, kgo.ProducerBatchMaxBytes(r.MaxBytes))
 	}
 	if !r.Idempotent {
 		options = append(options, kgo.DisableIdempotentWrite())

@@ -27,6 +27,7 @@ type request struct {
 	Records        []row             `json:"records"`
 	Codec          string            `json:"codec"`
 	Idempotent     bool              `json:"idempotent"`
+	MaxBytes       int32             `json:"max_bytes"`
 	Start          int64             `json:"start"` // an offset; -2 is the beginning, -1 the end
 	Count          int               `json:"count"`
 	DeadlineMs     int64             `json:"deadline_ms"`

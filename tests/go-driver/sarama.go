@@ -45,6 +45,11 @@ func saramaConfig() *ibm.Config {
 
 func (sarama) produce(r request) ([]int64, error) {
 	config := saramaConfig()
+	// As its users have it, who never change the default.
+	config.Metadata.AllowAutoTopicCreation = true
+	if r.MaxBytes > 0 {
+		config.Producer.MaxMessageBytes = int(r.MaxBytes)
+	}
 	config.Producer.RequiredAcks = ibm.WaitForAll
 	config.Producer.Compression = saramaCodecs[r.Codec]
 	config.Producer.Idempotent = r.Idempotent

@@ -73,9 +73,11 @@ class Go(Client):
     def ask(self, verb: str, bootstrap: str, **request):
         return driver().ask(verb, client=self.name, bootstrap=bootstrap, **request)
 
-    def produce(self, bootstrap, topic, partition, records, codec="none", idempotent=True, **_config):
+    def produce(self, bootstrap, topic, partition, records, codec="none", idempotent=True, max_bytes=0, **_config):
+        """`max_bytes`: the client's own limit for a message, where it is not to be its default."""
         rows = [record.to_json() for record in records]
-        return self.ask("produce", bootstrap, topic=topic, partition=partition, codec=codec, idempotent=idempotent, records=rows)
+        asked = {"topic": topic, "partition": partition, "codec": codec, "idempotent": idempotent, "max_bytes": max_bytes}
+        return self.ask("produce", bootstrap, records=rows, **asked)
 
     def consume(self, bootstrap, topic, partition, start: Start, count, deadline_s=15.0, **_config):
         where = {EARLIEST: -2, LATEST: -1}.get(start, start)
