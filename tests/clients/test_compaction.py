@@ -112,6 +112,16 @@ def test_a_topic_that_is_compacted_and_deleted_does_both(broker, topic):
         await_until(lambda: start() > 0, "the log start moves", deadline_s=60, every_s=0.3)
 
 
+def test_records_of_a_topic_that_is_only_compacted_are_not_deleted(broker, topic):
+    for policy, expected in (("compact", "POLICY_VIOLATION"), ("compact,delete", "NONE")):
+        name = f"{topic}-{policy.replace(',', '-and-')}"
+        broker.create_topic(name, cleanup_policy=policy)
+        with broker.connect() as connection:
+            assert wire.produce(connection, {(name, 0): wire.Batch(keys=[b"a"], values=[b"1"]).encode()})[name, 0].error == 0
+            error, _ = wire.delete_records(connection, name, 0, 1)
+            assert wire.error_name(error) == expected
+
+
 def test_what_was_compacted_is_there_after_a_kill_and_a_restart(new_broker, topic):
     broker = new_broker(QUICK).start()
     broker.create_topic(topic, **COMPACTED)

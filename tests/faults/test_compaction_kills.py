@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from harness.broker import await_until
+from harness.offline import OK, buslane
 
 KEYS = 60
 COMPACTED = 1 << 31  # in the ids of segments that compaction makes
@@ -109,6 +110,7 @@ def test_a_kill_at_any_step_of_a_compaction_brings_nothing_back(compacted):
     # Left alone it comes to its end, and what no chain knows is not among the segments.
     await_until(clean, "it is compacted", deadline_s=60, every_s=0.3)
     broker.stop()
+    buslane("log", "verify", "--data", broker.data).expect(OK)
     broker.start()
     compacted.check()
 

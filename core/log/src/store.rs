@@ -245,8 +245,9 @@ pub enum LoadError {
     Journal(#[from] JournalFailed),
 }
 
-/// A copy found on the disk by its name.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// A copy found on the disk by its name. Copies sort as their partition's log goes: by offset, since compaction gives what is
+/// old new ids.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundCopy {
     /// The segment.
     pub segment: SegmentRef,
@@ -254,6 +255,19 @@ pub struct FoundCopy {
     pub base_offset: i64,
     /// Its log file.
     pub path: PathBuf,
+}
+
+impl Ord for FoundCopy {
+    fn cmp(&self, other: &FoundCopy) -> std::cmp::Ordering {
+        let key = |copy: &FoundCopy| (copy.segment.partition, copy.base_offset, copy.segment.segment);
+        key(self).cmp(&key(other)).then_with(|| self.path.cmp(&other.path))
+    }
+}
+
+impl PartialOrd for FoundCopy {
+    fn partial_cmp(&self, other: &FoundCopy) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What all parts of a store share.

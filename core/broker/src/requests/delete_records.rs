@@ -1,7 +1,8 @@
 //! DeleteRecords (key 21), versions 0 to 2.
 //!
 //! Moves the log start offset through metadata; segments wholly below it are dropped by the same command and their
-//! files removed after it is durable. -1 means up to the high watermark (KIP-107).
+//! files removed after it is durable. -1 means up to the high watermark (KIP-107). Topics that are compacted and not deleted
+//! are refused (POLICY_VIOLATION).
 
 use std::sync::Arc;
 
@@ -30,8 +31,15 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
             low_watermarks.push(Err(ErrorCode::INVALID_TOPIC_EXCEPTION));
             continue;
         }
-        let partition = table.named(topic).and_then(|t| t.partition(asked.partition_index));
-        let start = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|p| new_start(p, asked));
+        let topic = table.named(topic);
+        let partition = topic.and_then(|t| t.partition(asked.partition_index));
+        // As Kafka: of what is only compacted nobody expects that records with live keys go.
+        let kept = topic.is_some_and(|t| !t.config.delete);
+        let start = match partition {
+            None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            Some(_) if kept => Err(ErrorCode::POLICY_VIOLATION),
+            Some(partition) => new_start(partition, asked),
+        };
         if let (Ok((offset, Some(epoch))), Some(partition)) = (start, partition) {
             places.push(place);
             starts.push((partition.id, offset, epoch));

@@ -111,6 +111,20 @@ fn many_promises_cost_one_sync() {
 }
 
 #[test]
+fn copies_are_listed_as_the_log_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path(), "boot 1");
+    // Compaction gives what is old a new id.
+    for (n, id, base_offset) in [(1, 1, 0), (0, 3, 500), (0, 1 << 31, 0), (0, 2, 300)] {
+        store.create(spec(segment(n, id), base_offset)).unwrap();
+    }
+    let in_order = [segment(0, 1 << 31), segment(0, 2), segment(0, 3), segment(1, 1)];
+    assert_eq!(store.list().unwrap().iter().map(|f| f.segment).collect::<Vec<_>>(), in_order);
+    let of_one = store.list_partition(segment(0, 1).partition).unwrap();
+    assert_eq!(of_one.iter().map(|f| f.segment).collect::<Vec<_>>(), in_order[..3]);
+}
+
+#[test]
 fn copies_are_listed_by_name_and_unknown_ones_become_orphans() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path(), "boot 1");
