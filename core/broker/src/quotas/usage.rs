@@ -13,7 +13,8 @@ use super::{Quotas, USER};
 
 /// What one request uses. While nobody has a quota it knows nothing and does nothing.
 pub struct Usage<'n> {
-    measured: Option<Measured<'n>>,
+    /// Boxed, so that requests that wait by the thousand are no larger for it.
+    measured: Option<Box<Measured<'n>>>,
 }
 
 struct Measured<'n> {
@@ -53,7 +54,7 @@ impl<'n> Usage<'n> {
 
     pub(super) fn measured(quotas: &'n Quotas, rules: Arc<Rules>) -> Usage<'n> {
         let timed = rules.have(QuotaKey::RequestPercentage);
-        Usage { measured: Some(Measured { quotas, rules, timed, state: Mutex::default() }) }
+        Usage { measured: Some(Box::new(Measured { quotas, rules, timed, state: Mutex::default() })) }
     }
 
     /// Whose request it is.
@@ -127,7 +128,7 @@ impl<'n> Usage<'n> {
     /// For a request that creates or deletes partitions. A strict one gets an error for what is above the limit; an older
     /// one, which does not know that error, is served and held up (KIP-599).
     pub fn mutations(&self, strict: bool) -> Mutations<'_> {
-        Mutations { measured: self.measured.as_ref(), strict }
+        Mutations { measured: self.measured.as_deref(), strict }
     }
 
     /// The request is answered, and its time told of if that was not done. Returns the throttle time in milliseconds; 0
