@@ -1,5 +1,7 @@
 """Quotas set and told (KIP-546): entities, filters, keys and values, right and wrong ones."""
 
+import contextlib
+
 import pytest
 
 from harness.quotas import (
@@ -162,6 +164,32 @@ def test_quotas_of_addresses_are_refused_clearly(connection):
 def test_names_are_bounded(broker, connection):
     assert altered(connection, entry({"user": "n" * 1025}, {PRODUCE: 1e15}), validate_only=True) == ["INVALID_REQUEST"]
     assert altered(connection, entry({"user": "n" * 1024}, {PRODUCE: 1e15}), validate_only=True) == ["NONE"]
+
+
+@pytest.mark.buslane_only("Kafka has no such bound")
+def test_entities_are_bounded_and_told_all_at_once_within_bounds_of_memory(new_broker):
+    broker = new_broker({"buslane": {"limits.memory": "64MiB", "limits.request_max": "8MiB"}}).start()
+    with broker.connect(60) as connection:
+        names = [f"{number:06}" + "n" * 1000 for number in range(10_000)]
+        for at in range(0, len(names), 2_000):
+            entries = [entry({"client_id": name}, {PRODUCE: 1e15}) for name in names[at : at + 2_000]]
+            assert set(altered(connection, *entries)) == {"NONE"}
+        assert altered(connection, entry({"client_id": "one more"}, {PRODUCE: 1e15})) == ["INVALID_REQUEST"]
+        assert altered(connection, entry({"client_id": names[7]}, {PRODUCE: 2e15})) == ["NONE"], "it is there already"
+        assert len(described(connection)) == len(names)
+    before = broker.memory_kib()
+    with contextlib.ExitStack() as open_connections:
+        # Nobody reads what is told.
+        for _ in range(20):
+            DESCRIBE.send(open_connections.enter_context(broker.connect()), 1, components=[])
+        with broker.connect(60) as connection:
+            assert altered(connection, entry({"client_id": names[7]}, {PRODUCE: None})) == ["NONE"]
+            assert broker.memory_kib() - before < (64 + 100) * 1024
+    broker.stop()
+    broker.start()
+    with broker.connect(60) as connection:
+        assert len(described(connection)) == len(names) - 1
+    broker.stop()
 
 
 def test_quotas_outlive_the_broker(new_broker):

@@ -10,9 +10,13 @@ use buslane_wire::messages::describe_client_quotas::{
     ValueData,
 };
 
+use super::memory::Memory;
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 use crate::topics::Refused;
+
+/// With more entities than this an answer is made on a thread of its own.
+const ENTITIES_AT_ONCE: usize = 1_000;
 
 /// The types of entities, by their names in the protocol.
 pub const USER: &str = "user";
@@ -58,9 +62,19 @@ impl Filter<'_> {
     }
 }
 
-pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
+pub async fn handle(
+    node: &Node,
+    context: RequestContext,
+    body: &[u8],
+    memory: &Memory<'_>,
+) -> Result<Answer, Unanswerable> {
     let request: DescribeClientQuotasRequest<'_> = decode(body, context.version)?;
     let image = node.consensus.image();
+    if image.quotas.len() > ENTITIES_AT_ONCE {
+        // Told all at once they are 20 MB at most.
+        memory.becomes_wide();
+        tokio::task::yield_now().await;
+    }
     match filter(&request.components, request.strict) {
         Ok(filter) => context.answer(&DescribeClientQuotasResponse {
             entries: Some(found(&image, &filter)),

@@ -274,7 +274,7 @@ pub async fn handle(
         ApiKey::CreatePartitions => create_partitions::handle(&node, context, body, usage).await,
         ApiKey::ElectLeaders => elect_leaders::handle(&node, context, body),
         ApiKey::DescribeQuorum => describe_quorum::handle(&node, context, body),
-        ApiKey::DescribeClientQuotas => describe_client_quotas::handle(&node, context, body),
+        ApiKey::DescribeClientQuotas => describe_client_quotas::handle(&node, context, body, memory).await,
         ApiKey::AlterClientQuotas => alter_client_quotas::handle(&node, context, body).await,
         ApiKey::ListConfigResources => list_config_resources::handle(&node, context, body),
         ApiKey::DescribeCluster => describe_cluster::handle(&node, context, body),
