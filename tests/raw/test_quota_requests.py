@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from harness.broker import await_until
 from harness.quotas import (
     ALTER,
     ANY,
@@ -18,6 +19,7 @@ from harness.quotas import (
     described,
     entry,
     new_client_id,
+    produced,
     set_quotas,
 )
 from harness.wire import error_name
@@ -192,8 +194,9 @@ def test_entities_are_bounded_and_told_all_at_once_within_bounds_of_memory(new_b
     broker.stop()
 
 
-def test_quotas_outlive_the_broker(new_broker):
+def test_quotas_outlive_the_broker_and_hold_from_its_start_on(new_broker):
     broker = new_broker().start()
+    broker.create_topic("t")
     set_quotas(broker, {"user": DEFAULT, "client_id": "c"}, **{PRODUCE: 1024.0, TIME: 2.5})
     set_quotas(broker, {"client_id": DEFAULT}, **{FETCH: 77.0})
     broker.stop()
@@ -201,4 +204,6 @@ def test_quotas_outlive_the_broker(new_broker):
     with broker.connect() as connection:
         expected = {(("client-id", "c"), ("user", DEFAULT)): {PRODUCE: 1024.0, TIME: 2.5}, (("client-id", DEFAULT),): {FETCH: 77.0}}
         assert described(connection) == expected
+    with broker.connect(client_id="c") as connection:
+        await_until(lambda: produced(connection, "t", 11_000) > 0, "the quota is in force")
     broker.stop()
