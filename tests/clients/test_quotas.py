@@ -12,12 +12,15 @@ from harness import wire
 from harness.broker import await_until
 from harness.clients.confluent import open_consumer
 from harness.quotas import (
+    ALTER,
+    CONNECTIONS,
     DEFAULT,
     FETCH,
     MUTATIONS,
     PRODUCE,
     TIME,
     asked_metadata,
+    entry,
     fetched,
     new_client_id,
     produced,
@@ -226,6 +229,33 @@ def test_partitions_created_and_deleted_are_limited(broker, topic):
         assert error_name(answer.topics[0].error) == "NONE" and answer.throttle_time_ms > 0
 
 
+def test_connections_from_an_address_are_limited(new_broker):
+    broker = new_broker().start()
+    with broker.connect() as connection, contextlib.ExitStack() as made:
+        # Kafka's broker follows a moment later, and the shared one is others' too.
+        set_quotas(broker, {"ip": "127.0.0.1"}, **{CONNECTIONS: 3})
+
+        def is_served() -> bool:
+            try:
+                asked_metadata(made.enter_context(broker.connect()))
+            except wire.ConnectionClosed:
+                return False
+            return True
+
+        begun = time.monotonic()
+        served = [is_served() for _ in range(60)]
+        passed = time.monotonic() - begun
+        # Ten seconds' worth are free; then each one too many is held for a third of a second, and after that there is one.
+        assert served[0] and not all(served), served
+        assert sum(served) <= 3 * (FREE_S + passed) + 3 and passed >= 2, (served, passed)
+        # Whoever is there goes on, and may change it.
+        removal = entry({"ip": "127.0.0.1"}, {CONNECTIONS: None})
+        assert [e.error for e in ALTER.ask(connection, 1, entries=[removal]).entries] == [0]
+        await_until(is_served, "a new connection is served")
+        await_until(lambda: all(is_served() for _ in range(20)), "all are")
+    broker.stop()
+
+
 def test_the_most_specific_quota_counts(new_broker):
     broker = new_broker().start()
     broker.create_topic("t")
@@ -378,6 +408,10 @@ def test_kafkas_tool_sets_shows_and_removes_quotas(broker):
     tool("configs", *at, *client, "--alter", "--delete-config", "producer_byte_rate")
     told = tool("configs", *at, *client, "--describe")
     assert "producer_byte_rate" not in told and "request_percentage=250.5" in told, told
+    address = ("--entity-type", "ips", "--entity-name", "10.9.8.6")
+    tool("configs", *at, *address, "--alter", "--add-config", "connection_creation_rate=50")
+    assert "connection_creation_rate=50.0" in tool("configs", *at, *address, "--describe")
+    tool("configs", *at, *address, "--alter", "--delete-config", "connection_creation_rate")
     refused = tool("configs", *at, *client, "--alter", "--add-config", "producer_byte_rate=-5", fails=True)
     assert "must be greater than 0" in refused, refused
     tool("configs", *at, *client, "--alter", "--delete-config", "request_percentage")

@@ -36,6 +36,7 @@ DEFAULT = None
 EXACT, IS_DEFAULT, ANY = 0, 1, 2
 
 PRODUCE, FETCH, TIME, MUTATIONS = "producer_byte_rate", "consumer_byte_rate", "request_percentage", "controller_mutation_rate"
+CONNECTIONS = "connection_creation_rate"
 
 _client_ids = itertools.count(1)
 

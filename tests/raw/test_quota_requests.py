@@ -8,6 +8,7 @@ from harness.broker import await_until
 from harness.quotas import (
     ALTER,
     ANY,
+    CONNECTIONS,
     DEFAULT,
     DESCRIBE,
     EXACT,
@@ -62,6 +63,7 @@ def test_who_only_validates_changes_nothing(connection):
 def test_filters(broker, connection):
     # A rate that holds nobody up.
     rate, name, user = {PRODUCE: 1e15}, new_client_id(), "user-of-filters"
+    connections = {CONNECTIONS: 1e9}
     entities = {
         "user": {"user": user},
         "default user": {"user": DEFAULT},
@@ -70,11 +72,13 @@ def test_filters(broker, connection):
         "both": {"user": user, "client_id": name},
         "user, default id": {"user": user, "client_id": DEFAULT},
         "default user, id": {"user": DEFAULT, "client_id": name},
+        "ip": {"ip": "10.9.8.7"},
+        "default ip": {"ip": DEFAULT},
     }
     keys = {tuple(sorted((kind.replace("_", "-"), value) for kind, value in parts.items())): known for known, parts in entities.items()}
     try:
         for parts in entities.values():
-            set_quotas(broker, parts, **rate)
+            set_quotas(broker, parts, **(connections if "ip" in parts else rate))
 
         def found(*components, strict=False) -> set[str]:
             return {keys[key] for key in described(connection, *components, strict=strict) if key in keys}
@@ -89,10 +93,12 @@ def test_filters(broker, connection):
         assert found(("client-id", ANY, None), ("user", EXACT, user)) == {"both", "user, default id"}
         assert found(("client-id", EXACT, name), ("user", IS_DEFAULT, None), strict=True) == {"default user, id"}
         assert found(("user", EXACT, "nobody")) == set()
-        assert found(("ip", ANY, None)) == set()
+        assert found(("ip", ANY, None)) == {"ip", "default ip"}
+        assert found(("ip", EXACT, "10.9.8.7"), strict=True) == {"ip"}
+        assert found(("ip", IS_DEFAULT, None)) == {"default ip"}
     finally:
         for parts in entities.values():
-            set_quotas(broker, parts, **dict.fromkeys(rate))
+            set_quotas(broker, parts, **dict.fromkeys(connections if "ip" in parts else rate))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,12 @@ def test_wrong_filters(connection, components, error):
         ({"user": ""}, {PRODUCE: 1024.0}),
         ({"client_id": "c", "ip": "127.0.0.1"}, {PRODUCE: 1024.0}),
         ({"client_id": "c"}, {"nonsense": 1.0}),
-        ({"client_id": "c"}, {"connection_creation_rate": 1.0}),
+        ({"client_id": "c"}, {CONNECTIONS: 1.0}),
+        ({"ip": "127.0.0.1"}, {PRODUCE: 1.0}),
+        ({"ip": "127.0.0.1"}, {CONNECTIONS: 0.0}),
+        ({"ip": "127.0.0.1"}, {CONNECTIONS: 1.5}),
+        ({"ip": "127.0.0.1"}, {CONNECTIONS: 3e9}),
+        ({"ip": "no address"}, {CONNECTIONS: 1.0}),
         ({"client_id": "c"}, {PRODUCE: 0.0}),
         ({"client_id": "c"}, {FETCH: -1.0}),
         ({"client_id": "c"}, {PRODUCE: 1024.5}),
@@ -156,10 +167,10 @@ def test_a_key_or_an_entity_that_stands_there_twice_is_refused(connection):
     assert altered(connection, once, once, validate_only=True) == ["INVALID_REQUEST"], "told once"
 
 
-@pytest.mark.buslane_only("Kafka limits connections by address")
-def test_quotas_of_addresses_are_refused_clearly(connection):
-    answer = ALTER.ask(connection, 1, entries=[entry({"ip": "127.0.0.1"}, {"connection_creation_rate": 10.0})])
-    assert (error_name(answer.entries[0].error), "ip" in answer.entries[0].message) == ("INVALID_REQUEST", True)
+@pytest.mark.buslane_only("Kafka's brokers look the name up")
+def test_an_address_is_no_name(connection):
+    answer = ALTER.ask(connection, 1, entries=[entry({"ip": "localhost"}, {CONNECTIONS: 10.0})])
+    assert (error_name(answer.entries[0].error), "localhost" in answer.entries[0].message) == ("INVALID_REQUEST", True)
 
 
 @pytest.mark.buslane_only("Kafka takes names as long as the protocol does")

@@ -1,8 +1,10 @@
 //! From frames to requests and back: where the listener meets the node.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use buslane_log::ReadSlice;
 use bytes::Bytes;
@@ -48,6 +50,10 @@ impl NodeHandler {
 }
 
 impl RequestHandler for NodeHandler {
+    fn connecting(&self, peer: IpAddr) -> Duration {
+        self.node.get().map_or(Duration::ZERO, |node| node.quotas.connecting(peer))
+    }
+
     fn memory_needed(&self, connection: &ConnectionContext, frame: &Frame) -> Option<usize> {
         memory::memory_needed(frame).map_err(|reason| closed(connection, &reason)).ok()
     }

@@ -277,6 +277,7 @@ impl ListenerMetrics {
         let limit = match refusal {
             Refusal::Total => "connections",
             Refusal::Address => "connections_per_address",
+            Refusal::Rate => "connection_creation_rate",
         };
         let labels = vec![("listener", self.name.clone()), ("limit", limit.to_owned())];
         self.all.rejected.get_or_create(&labels).inc();

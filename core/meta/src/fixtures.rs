@@ -94,8 +94,11 @@ pub(crate) fn replace(epoch: i32, replacements: Vec<Replacement>, clean_end_offs
 
 /// Quotas of a user's default client id, one set and one removed.
 pub(crate) fn alter_quotas() -> Command {
-    let entity =
-        QuotaEntity { user: Some(QuotaName::Named("anna".to_owned())), client_id: Some(QuotaName::Default) };
+    let entity = QuotaEntity {
+        user: Some(QuotaName::Named("anna".to_owned())),
+        client_id: Some(QuotaName::Default),
+        ip: None,
+    };
     let changes = BTreeMap::from([
         (QuotaKey::ProducerByteRate, QuotaValue::new(1_048_576.0)),
         (QuotaKey::RequestPercentage, None),

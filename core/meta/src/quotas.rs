@@ -1,9 +1,10 @@
-//! Client quotas (KIP-13, KIP-124, KIP-257, KIP-546, KIP-599): who may use how much, as the image keeps it.
+//! Client quotas (KIP-13, KIP-124, KIP-257, KIP-546, KIP-599, KIP-612): who may use how much, as the image keeps it.
 //!
 //! Owns names, keys, values and their bounds; what a client has used is the broker's.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
@@ -42,7 +43,7 @@ impl From<Option<&str>> for QuotaName {
     }
 }
 
-/// Whose quota it is: of a user, a client id, or a user's client id.
+/// Whose quota it is: of a user, a client id, a user's client id, or an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub struct QuotaEntity {
     /// The user.
@@ -51,6 +52,9 @@ pub struct QuotaEntity {
     /// The client id.
     #[n(1)]
     pub client_id: Option<QuotaName>,
+    /// The address that clients connect from; it stands alone.
+    #[n(2)]
+    pub ip: Option<QuotaName>,
 }
 
 /// What a quota limits. The numbers are those of the encoding.
@@ -69,15 +73,19 @@ pub enum QuotaKey {
     /// Partitions a second that are created and deleted.
     #[n(3)]
     ControllerMutationRate,
+    /// Connections a second; of an address, which has no other quota.
+    #[n(4)]
+    ConnectionCreationRate,
 }
 
 impl QuotaKey {
     /// All of them.
-    pub const ALL: [QuotaKey; 4] = [
+    pub const ALL: [QuotaKey; 5] = [
         QuotaKey::ProducerByteRate,
         QuotaKey::ConsumerByteRate,
         QuotaKey::RequestPercentage,
         QuotaKey::ControllerMutationRate,
+        QuotaKey::ConnectionCreationRate,
     ];
 
     /// Kafka's name of it.
@@ -87,6 +95,7 @@ impl QuotaKey {
             QuotaKey::ConsumerByteRate => "consumer_byte_rate",
             QuotaKey::RequestPercentage => "request_percentage",
             QuotaKey::ControllerMutationRate => "controller_mutation_rate",
+            QuotaKey::ConnectionCreationRate => "connection_creation_rate",
         }
     }
 
@@ -95,22 +104,24 @@ impl QuotaKey {
         QuotaKey::ALL.into_iter().find(|key| key.name() == name)
     }
 
-    /// Kafka's LONG, as opposed to its DOUBLE.
-    fn is_whole(self) -> bool {
-        matches!(self, QuotaKey::ProducerByteRate | QuotaKey::ConsumerByteRate)
+    /// The most of what is a whole number (Kafka's LONG and INT, as opposed to its DOUBLE).
+    fn most_whole(self) -> Option<f64> {
+        match self {
+            QuotaKey::ProducerByteRate | QuotaKey::ConsumerByteRate => Some(i64::MAX as f64),
+            QuotaKey::ConnectionCreationRate => Some(f64::from(i32::MAX)),
+            QuotaKey::RequestPercentage | QuotaKey::ControllerMutationRate => None,
+        }
     }
 
     /// What is wrong with a value of it, if anything: as Kafka's `ClientQuotaControlManager.validateQuotaKeyValue`,
     /// and a number it must be.
     pub fn check(self, value: f64) -> Result<QuotaValue, QuotaRefused> {
         let Some(checked) = QuotaValue::new(value) else { return Err(QuotaRefused::NotAboveZero(self)) };
-        if self.is_whole() && value > i64::MAX as f64 {
-            return Err(QuotaRefused::TooLarge(self));
+        match self.most_whole() {
+            Some(most) if value > most => Err(QuotaRefused::TooLarge(self)),
+            Some(_) if value % 1.0 > 1e-6 => Err(QuotaRefused::Fraction(self)),
+            _ => Ok(checked),
         }
-        if self.is_whole() && value % 1.0 > 1e-6 {
-            return Err(QuotaRefused::Fraction(self));
-        }
-        Ok(checked)
     }
 }
 
@@ -156,11 +167,20 @@ pub type QuotaValues = BTreeMap<QuotaKey, QuotaValue>;
 /// Why quotas are not taken.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum QuotaRefused {
-    /// Neither a user nor a client id.
-    #[error("a quota is a user's, a client id's, or both")]
+    /// Neither a user nor a client id nor an address.
+    #[error("a quota is a user's, a client id's, both, or an address's")]
     Nobody,
+    /// An address and something else.
+    #[error("an address (ip) has quotas of its own and stands alone")]
+    NotAlone,
+    /// Not an address.
+    #[error("'{0}' is not an address like 127.0.0.1 or ::1")]
+    Address(String),
+    /// A key of addresses for others, or the other way round.
+    #[error("Invalid configuration key {} for that entity", .0.name())]
+    WrongKey(QuotaKey),
     /// A name of no bytes.
-    #[error("a quota's user or client id cannot be empty")]
+    #[error("a quota's user, client id or address cannot be empty")]
     EmptyName,
     /// A name of so many bytes.
     #[error("a quota's user or client id has at most {QUOTA_NAME_MAX} bytes, not {0}")]
@@ -168,31 +188,46 @@ pub enum QuotaRefused {
     /// Zero, less, or no number.
     #[error("quota {} must be greater than 0", .0.name())]
     NotAboveZero(QuotaKey),
-    /// More than 63 bits.
+    /// More than 63 bits, or 31 for connections.
     #[error("quota {} is too large", .0.name())]
     TooLarge(QuotaKey),
     /// Not a whole number.
     #[error("{} cannot be a fractional value", .0.name())]
     Fraction(QuotaKey),
     /// Too many.
-    #[error("{QUOTA_ENTITIES_MAX} users and client ids have quotas already, which is the most there can be")]
+    #[error(
+        "{QUOTA_ENTITIES_MAX} users, client ids and addresses have quotas already, which is the most there can be"
+    )]
     Full,
 }
 
 impl QuotaEntity {
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Result<(), QuotaRefused> {
-        if self.user.is_none() && self.client_id.is_none() {
-            return Err(QuotaRefused::Nobody);
+        match (&self.ip, self.user.is_some() || self.client_id.is_some()) {
+            (None, false) => return Err(QuotaRefused::Nobody),
+            (Some(_), true) => return Err(QuotaRefused::NotAlone),
+            _ => {}
         }
-        for name in [&self.user, &self.client_id].into_iter().flatten().filter_map(QuotaName::as_deref) {
+        for name in
+            [&self.user, &self.client_id, &self.ip].into_iter().flatten().filter_map(QuotaName::as_deref)
+        {
             match name.len() {
                 0 => return Err(QuotaRefused::EmptyName),
                 1..=QUOTA_NAME_MAX => {}
                 long => return Err(QuotaRefused::LongName(long)),
             }
         }
-        Ok(())
+        match self.ip.as_ref().and_then(QuotaName::as_deref) {
+            Some(ip) if ip.parse::<IpAddr>().is_err() => Err(QuotaRefused::Address(ip.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it can have a quota of that kind.
+    fn takes(&self, key: QuotaKey) -> Result<(), QuotaRefused> {
+        let of_address = key == QuotaKey::ConnectionCreationRate;
+        if self.ip.is_some() == of_address { Ok(()) } else { Err(QuotaRefused::WrongKey(key)) }
     }
 }
 
@@ -207,7 +242,10 @@ pub(crate) fn alter(
 ) -> Result<(), QuotaRefused> {
     entity.check()?;
     for (key, value) in changes {
-        value.map_or(Ok(()), |value| key.check(value.get()).map(drop))?;
+        if let Some(value) = value {
+            entity.takes(*key)?;
+            key.check(value.get())?;
+        }
     }
     let mut values = quotas.get(entity).map_or_else(QuotaValues::new, |values| QuotaValues::clone(values));
     for (key, value) in changes {
@@ -240,7 +278,7 @@ mod tests {
     use super::*;
 
     fn of_user(name: Option<&str>) -> QuotaEntity {
-        QuotaEntity { user: Some(name.into()), client_id: None }
+        QuotaEntity { user: Some(name.into()), client_id: None, ip: None }
     }
 
     fn change(key: QuotaKey, value: Option<f64>) -> BTreeMap<QuotaKey, Option<QuotaValue>> {
@@ -260,6 +298,9 @@ mod tests {
             (RequestPercentage, f64::NAN, Err(QuotaRefused::NotAboveZero(RequestPercentage))),
             (ControllerMutationRate, f64::INFINITY, Err(QuotaRefused::NotAboveZero(ControllerMutationRate))),
             (ControllerMutationRate, 0.25, Ok(())),
+            (ConnectionCreationRate, 2_147_483_647.0, Ok(())),
+            (ConnectionCreationRate, 2_147_483_648.0, Err(QuotaRefused::TooLarge(ConnectionCreationRate))),
+            (ConnectionCreationRate, 0.5, Err(QuotaRefused::Fraction(ConnectionCreationRate))),
         ];
         for (key, value, expected) in table {
             assert_eq!(key.check(value).map(drop), expected, "{key:?} {value}");
@@ -267,7 +308,7 @@ mod tests {
         for key in QuotaKey::ALL {
             assert_eq!(QuotaKey::named(key.name()), Some(key));
         }
-        assert_eq!(QuotaKey::named("connection_creation_rate"), None);
+        assert_eq!(QuotaKey::named("SCRAM-SHA-256"), None);
     }
 
     #[test]
@@ -275,10 +316,28 @@ mod tests {
         assert_eq!(of_user(None).check(), Ok(()));
         assert_eq!(of_user(Some("anna")).check(), Ok(()));
         assert_eq!(of_user(Some("")).check(), Err(QuotaRefused::EmptyName));
-        assert_eq!(QuotaEntity { user: None, client_id: None }.check(), Err(QuotaRefused::Nobody));
+        assert_eq!(QuotaEntity { user: None, client_id: None, ip: None }.check(), Err(QuotaRefused::Nobody));
         let long = "n".repeat(QUOTA_NAME_MAX + 1);
         assert_eq!(of_user(Some(&long)).check(), Err(QuotaRefused::LongName(QUOTA_NAME_MAX + 1)));
         assert_eq!(of_user(Some(&long[1..])).check(), Ok(()));
+    }
+
+    #[test]
+    fn an_address_stands_alone_and_has_its_own_quota() {
+        let of_ip = |ip: Option<&str>| QuotaEntity { user: None, client_id: None, ip: Some(ip.into()) };
+        for good in [None, Some("127.0.0.1"), Some("::1")] {
+            assert_eq!(of_ip(good).check(), Ok(()));
+        }
+        assert_eq!(of_ip(Some("localhost")).check(), Err(QuotaRefused::Address("localhost".to_owned())));
+        let with_user = QuotaEntity { user: Some(QuotaName::Default), ..of_ip(None) };
+        assert_eq!(with_user.check(), Err(QuotaRefused::NotAlone));
+        let mut quotas = Quotas::default();
+        let (rate, bytes) = (QuotaKey::ConnectionCreationRate, QuotaKey::ProducerByteRate);
+        assert_eq!(alter(&mut quotas, &of_ip(None), &change(rate, Some(5.0))), Ok(()));
+        let wrong = |key| Err(QuotaRefused::WrongKey(key));
+        assert_eq!(alter(&mut quotas, &of_ip(None), &change(bytes, Some(5.0))), wrong(bytes));
+        assert_eq!(alter(&mut quotas, &of_user(None), &change(rate, Some(5.0))), wrong(rate));
+        assert_eq!(alter(&mut quotas, &of_user(None), &change(rate, None)), Ok(()), "it has none");
     }
 
     #[test]

@@ -243,8 +243,10 @@ impl MetaWorld {
             1 => Some(QuotaName::Default),
             _ => Some(QuotaName::Named(format!("name-{number}"))),
         };
-        // Without both it is refused.
-        let entity = QuotaEntity { user: name(self.rng.below(3)), client_id: name(self.rng.below(4)) };
+        // Without any, and with an address beside another, it is refused.
+        let (user, client_id) = (name(self.rng.below(3)), name(self.rng.below(4)));
+        let ip = self.rng.chance(1, 4).then_some(QuotaName::Default);
+        let entity = QuotaEntity { user, client_id, ip };
         let key = QuotaKey::ALL[self.rng.below(QuotaKey::ALL.len() as u64) as usize];
         let value = QuotaValue::new((self.rng.below(4) * 100) as f64);
         Command::AlterQuotas { entity, changes: [(key, value)].into() }

@@ -185,6 +185,7 @@ fn name(command: &Command, names: &Names) -> (&'static str, Vec<(&'static str, V
             let fields = vec![
                 ("user", part(&entity.user)),
                 ("client_id", part(&entity.client_id)),
+                ("ip", part(&entity.ip)),
                 ("changes", Value::Object(changes)),
             ];
             ("alter_quotas", fields)
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn quotas_are_named_as_in_kafka() {
         let command = Command::AlterQuotas {
-            entity: QuotaEntity { user: Some(QuotaName::Default), client_id: None },
+            entity: QuotaEntity { user: Some(QuotaName::Default), client_id: None, ip: None },
             changes: [
                 (QuotaKey::ProducerByteRate, QuotaValue::new(1_024.0)),
                 (QuotaKey::RequestPercentage, None),
@@ -329,8 +330,7 @@ mod tests {
         let changes = "producer_byte_rate=1024.0 request_percentage removed";
         assert_eq!(named.text(), format!("alter quotas: user <default>, changes {changes}"));
         let changes = json!({"producer_byte_rate": 1024.0, "request_percentage": null});
-        let expected =
-            json!({"command": "alter_quotas", "user": "<default>", "client_id": null, "changes": changes});
+        let expected = json!({"command": "alter_quotas", "user": "<default>", "client_id": null, "ip": null, "changes": changes});
         assert_eq!(named.json(), expected);
     }
 }

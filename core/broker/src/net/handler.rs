@@ -1,6 +1,6 @@
 //! The seam between a connection and what serves its requests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,12 @@ use super::response::Response;
 
 /// Serves request frames.
 pub trait RequestHandler: Send + Sync + 'static {
+    /// A connection from an address is accepted. Above zero it is one too many: nothing of it is read, and it is closed
+    /// after that time, or after the longest time that a connection may be idle.
+    fn connecting(&self, _peer: IpAddr) -> Duration {
+        Duration::ZERO
+    }
+
     /// Bytes of memory that serving a frame may take besides the frame itself; `None` for more than is ever given: the
     /// connection is closed once all earlier responses are written.
     ///

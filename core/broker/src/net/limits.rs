@@ -89,6 +89,8 @@ pub enum Refusal {
     Total,
     /// Too many from its address.
     Address,
+    /// Too many from its address in a short time.
+    Rate,
 }
 
 /// Counts connections, in all and by address.

@@ -114,6 +114,12 @@ impl<H: RequestHandler> Server<H> {
                     back_off = BACK_OFF.0;
                     match count.admit(peer.ip()) {
                         Ok(place) => {
+                            let hold = shared.handler.connecting(peer.ip());
+                            if hold > Duration::ZERO {
+                                shared.refuse(Refusal::Rate, peer);
+                                tasks.spawn(hold_back(shared.clone(), stream, hold, place));
+                                continue;
+                            }
                             next_id += 1;
                             tasks.spawn(serve(shared.clone(), stream, peer, next_id, place));
                         }
@@ -181,6 +187,18 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Closes a connection later, so that its client does not come back at once (KIP-612). It keeps its place meanwhile.
+async fn hold_back<H>(shared: Arc<Shared<H>>, stream: TcpStream, hold: Duration, place: Place) {
+    let drain = shared.drain.notified();
+    if !shared.draining.load(Ordering::SeqCst) {
+        tokio::select! {
+            () = drain => {}
+            () = sleep(hold.min(shared.limits.idle_max)) => {}
+        }
+    }
+    drop((stream, place));
 }
 
 /// One connection, from its acceptance to its end.

@@ -34,7 +34,7 @@ impl QuotaMetrics {
     pub fn encode(&self, meters: usize, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let mut requests = encoder.encode_descriptor(
             "quota_throttled_requests",
-            "Requests whose connection was muted because a client quota was exceeded, by quota",
+            "Requests whose connection was muted, and connections refused, because a client quota was exceeded",
             None,
             MetricType::Counter,
         )?;
@@ -43,14 +43,14 @@ impl QuotaMetrics {
         }
         let mut seconds = encoder.encode_descriptor(
             "quota_throttle_seconds",
-            "For how long they were muted",
+            "For how long they were muted, or held until they were closed",
             None,
             MetricType::Counter,
         )?;
         for (key, counts) in QuotaKey::ALL.iter().zip(&self.kinds) {
             counts.seconds.encode(seconds.encode_family(&[("quota", key.name())])?)?;
         }
-        let help = "Users and client ids whose use of a quota is measured";
+        let help = "Users, client ids and addresses whose use of a quota is measured";
         let encoder = encoder.encode_descriptor("quota_meters", help, None, MetricType::Gauge)?;
         ConstGauge::new(meters as i64).encode(encoder)
     }

@@ -1,5 +1,5 @@
 //! Client quotas: what each client may use of the broker, and how long it waits once it used more (KIP-13, KIP-124,
-//! KIP-219, KIP-599).
+//! KIP-219, KIP-599, KIP-612).
 //!
 //! The quotas come from the metadata ([`Rules`]); what is used is measured here, by each broker for itself ([`meters`]).
 //! [`Usage`] goes with a request: it is told what the request used, says how long its client is to wait, which the
@@ -15,7 +15,9 @@ mod rules;
 mod usage;
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use buslane_meta::QuotaKey;
@@ -71,6 +73,23 @@ impl Quotas {
         }
     }
 
+    /// A connection from an address. Above zero it is one too many, and does not count: it is to be closed after that time.
+    pub fn connecting(&self, address: IpAddr) -> Duration {
+        const KEY: QuotaKey = QuotaKey::ConnectionCreationRate;
+        let Some(limit) = self.rules.load().as_ref().and_then(|rules| rules.connections(address)) else {
+            return Duration::ZERO;
+        };
+        let (now_ms, who) = (self.clock.now_ms(), self.hasher.hash_one(address.to_canonical()));
+        let mut meters = self.meters.lock();
+        let rate = meters.rate(MeterId { key: KEY, who: Some(who) }, now_ms);
+        let wait = Duration::from_millis(rate.charge(1.0, limit, now_ms));
+        if wait > Duration::ZERO {
+            rate.take_back(1.0, now_ms);
+            self.metrics.throttled(KEY, wait);
+        }
+        wait
+    }
+
     /// Drops what shows nothing. Every few seconds.
     pub fn drop_idle(&self) {
         let mut meters = self.meters.lock();
@@ -83,5 +102,27 @@ impl Quotas {
         let user = limit.of_user.then_some(USER);
         let client_id = limit.of_client_id.then_some(client_id);
         MeterId { key, who: Some(self.hasher.hash_one((user, client_id))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buslane_meta::{QuotaEntity, QuotaValue};
+
+    use super::*;
+
+    #[test]
+    fn connections_above_the_rate_are_held_and_do_not_count() {
+        let quotas = Quotas::new(Clock::start());
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        assert_eq!(quotas.connecting(address), Duration::ZERO);
+        let entity = QuotaEntity { user: None, client_id: None, ip: Some(None.into()) };
+        let values = [(QuotaKey::ConnectionCreationRate, QuotaValue::new(2.0).unwrap())];
+        quotas.follow(&[(entity, Arc::new(values.into()))].into_iter().collect());
+        let held: Vec<Duration> = (0..40).map(|_| quotas.connecting(address)).collect();
+        assert!(held[..20].iter().all(Duration::is_zero), "ten seconds' worth are free");
+        // Within half a second each would be free again after the same time.
+        assert!(held[25..].iter().all(|hold| (1..=500).contains(&hold.as_millis())), "{held:?}");
+        assert_eq!(quotas.connecting("10.0.0.2".parse().unwrap()), Duration::ZERO);
     }
 }

@@ -3,6 +3,7 @@
 //! Made anew when the quotas change; asking allocates nothing.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use buslane_meta::{QuotaKey, QuotaName, Quotas};
 
@@ -45,6 +46,9 @@ pub struct Limit {
 #[derive(Debug, Default)]
 pub struct Rules {
     kinds: [Option<Limits>; QuotaKey::ALL.len()],
+    /// Connections a second.
+    addresses: HashMap<IpAddr, f64>,
+    default_address: Option<f64>,
 }
 
 impl Rules {
@@ -53,6 +57,10 @@ impl Rules {
         let mut rules = Rules::default();
         for (entity, values) in quotas {
             for (key, value) in &**values {
+                if let Some(ip) = &entity.ip {
+                    rules.add_address(ip, value.get());
+                    continue;
+                }
                 let limits = rules.kinds[*key as usize].get_or_insert_default();
                 let clients = match &entity.user {
                     Some(QuotaName::Named(user)) => limits.users.entry(user.as_str().into()).or_default(),
@@ -66,12 +74,26 @@ impl Rules {
                 }
             }
         }
-        rules.kinds.iter().any(Option::is_some).then_some(rules)
+        let of_addresses = !rules.addresses.is_empty() || rules.default_address.is_some();
+        (of_addresses || rules.kinds.iter().any(Option::is_some)).then_some(rules)
+    }
+
+    fn add_address(&mut self, ip: &QuotaName, rate: f64) {
+        match ip.as_deref().map(str::parse::<IpAddr>) {
+            None => self.default_address = Some(rate),
+            Some(Ok(ip)) => drop(self.addresses.insert(ip.to_canonical(), rate)),
+            Some(Err(_)) => debug_assert!(false, "{ip:?} is no address and was taken"),
+        }
     }
 
     /// True when anybody has a limit of that kind.
     pub fn have(&self, key: QuotaKey) -> bool {
         self.kinds[key as usize].is_some()
+    }
+
+    /// How many connections a second an address may make.
+    pub fn connections(&self, address: IpAddr) -> Option<f64> {
+        self.addresses.get(&address.to_canonical()).copied().or(self.default_address)
     }
 
     /// The limit of a client: the first of (user, client id), (user, default), user, (default, client id), (default,
@@ -107,7 +129,7 @@ mod tests {
         let name = |name: &str| Some(name).filter(|name| !name.is_empty()).into();
         of.iter()
             .map(|(user, client_id, rate)| {
-                let entity = QuotaEntity { user: user.map(name), client_id: client_id.map(name) };
+                let entity = QuotaEntity { user: user.map(name), client_id: client_id.map(name), ip: None };
                 (entity, Arc::new([(KEY, QuotaValue::new(*rate).unwrap())].into()))
             })
             .collect()
@@ -148,6 +170,23 @@ mod tests {
         assert_eq!(rules.limit(KEY, "u", "d"), None);
         assert_eq!(rules.limit(QuotaKey::ConsumerByteRate, "u", "c"), None);
         assert!(rules.have(KEY) && !rules.have(QuotaKey::ConsumerByteRate));
+    }
+
+    #[test]
+    fn an_address_has_its_own_limit_or_the_default_one() {
+        let of_ip = |ip: Option<&str>, rate| {
+            let entity = QuotaEntity { user: None, client_id: None, ip: Some(ip.into()) };
+            let values = [(QuotaKey::ConnectionCreationRate, QuotaValue::new(rate).unwrap())];
+            (entity, Arc::new(values.into()))
+        };
+        let rules = Rules::of(&[of_ip(Some("10.0.0.1"), 5.0)].into_iter().collect()).unwrap();
+        let [mine, mapped, other] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        assert_eq!((rules.connections(mine), rules.connections(mapped)), (Some(5.0), Some(5.0)));
+        assert_eq!(rules.connections(other), None);
+        let both = [of_ip(Some("10.0.0.1"), 5.0), of_ip(None, 7.0)];
+        let rules = Rules::of(&both.into_iter().collect()).unwrap();
+        assert_eq!((rules.connections(mine), rules.connections(other)), (Some(5.0), Some(7.0)));
+        assert_eq!(rules.limit(QuotaKey::ConnectionCreationRate, "u", "c"), None);
     }
 
     #[test]

@@ -239,7 +239,7 @@ mod tests {
 
     fn quotas(values: &[(QuotaKey, f64)]) -> Arc<Quotas> {
         let quotas = Quotas::new(Clock::start());
-        let entity = QuotaEntity { user: None, client_id: Some(Some("c").into()) };
+        let entity = QuotaEntity { user: None, client_id: Some(Some("c").into()), ip: None };
         let values = values.iter().map(|(key, value)| (*key, QuotaValue::new(*value).unwrap())).collect();
         quotas.follow(&[(entity, Arc::new(values))].into_iter().collect());
         quotas

@@ -2,8 +2,8 @@
 //!
 //! Each entity is answered for itself and changed as a whole or not at all; one that stands there more than once is
 //! answered once, and not changed (Kafka changes it the first time, and answers with the same error). Removing what is not
-//! there is no error. A change is in force before it is answered. Not served: quotas of addresses (`ip`), which are
-//! refused.
+//! there is no error. A change is in force before it is answered. Not done: names of hosts as addresses (`ip`), which
+//! are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,12 +97,12 @@ fn invalid(message: String) -> Refused {
 
 /// The command for one entity.
 fn plan(asked: &Asked<'_>, entry: &EntryData<'_>) -> Result<Command, Refused> {
-    let mut entity = QuotaEntity { user: None, client_id: None };
+    let mut entity = QuotaEntity { user: None, client_id: None, ip: None };
     for (kind, name) in asked {
         match *kind {
             USER => entity.user = Some((*name).into()),
             CLIENT_ID => entity.client_id = Some((*name).into()),
-            IP => return Err(invalid("quotas of addresses (ip) are not served".to_owned())),
+            IP => entity.ip = Some((*name).into()),
             _ => return Err(invalid(format!("Unhandled client quota entity type: {kind}"))),
         }
     }
@@ -148,10 +148,8 @@ mod tests {
     fn what_is_not_known_or_cannot_be_is_refused() {
         let rate = "producer_byte_rate";
         let table = [
-            (planned("ip", &[]), "(ip)"),
             (planned("group", &[]), "entity type: group"),
             (planned(CLIENT_ID, &[("nonsense", 1.0, false)]), "key nonsense"),
-            (planned(CLIENT_ID, &[("connection_creation_rate", 1.0, false)]), "key connection_creation_rate"),
             (planned(CLIENT_ID, &[(rate, 0.0, false)]), "greater than 0"),
             (planned(CLIENT_ID, &[(rate, 1.5, false)]), "fractional"),
             (planned(CLIENT_ID, &[(rate, 1.0, false), (rate, 0.0, true)]), "Duplicate quota key"),
@@ -169,7 +167,7 @@ mod tests {
         let Ok(Command::AlterQuotas { entity, changes }) = planned(CLIENT_ID, &ops) else {
             panic!("refused")
         };
-        assert_eq!(entity, QuotaEntity { user: None, client_id: Some(Some("c").into()) });
+        assert_eq!(entity, QuotaEntity { user: None, client_id: Some(Some("c").into()), ip: None });
         assert_eq!(changes[&QuotaKey::RequestPercentage].map(|value| value.get()), Some(12.5));
         assert_eq!((changes[&QuotaKey::ConsumerByteRate], changes.len()), (None, 2));
     }

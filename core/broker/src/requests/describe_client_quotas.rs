@@ -1,7 +1,6 @@
 //! DescribeClientQuotas (key 48), versions 0 and 1 (KIP-546).
 //!
-//! Entities that have every part asked for; where it is strict, no other part. Quotas of addresses (`ip`) are not served:
-//! who asks for them finds none.
+//! Entities that have every part asked for; where it is strict, no other part.
 
 use buslane_meta::{Image, QuotaEntity, QuotaName, QuotaValues};
 use buslane_wire::ErrorCode;
@@ -58,7 +57,7 @@ impl Filter<'_> {
             Some(asked) => asked.fits(part.as_ref()),
             None => !self.strict || part.is_none(),
         };
-        self.ip.is_none() && part(self.user, &entity.user) && part(self.client_id, &entity.client_id)
+        part(self.user, &entity.user) && part(self.client_id, &entity.client_id) && part(self.ip, &entity.ip)
     }
 }
 
@@ -131,7 +130,7 @@ fn found<'i>(image: &'i Image, filter: &Filter<'_>) -> Vec<EntryData<'i>> {
 }
 
 fn told<'i>(entity: &'i QuotaEntity, values: &QuotaValues) -> EntryData<'i> {
-    let parts = [(USER, &entity.user), (CLIENT_ID, &entity.client_id)];
+    let parts = [(USER, &entity.user), (CLIENT_ID, &entity.client_id), (IP, &entity.ip)];
     let part = |(entity_type, name): (&'static str, &'i Option<QuotaName>)| {
         let name = name.as_ref()?;
         Some(EntityData { entity_type, entity_name: name.as_deref() })
@@ -159,7 +158,7 @@ mod tests {
     }
 
     fn entity(user: Option<Option<&str>>, client_id: Option<Option<&str>>) -> QuotaEntity {
-        QuotaEntity { user: user.map(QuotaName::from), client_id: client_id.map(QuotaName::from) }
+        QuotaEntity { user: user.map(QuotaName::from), client_id: client_id.map(QuotaName::from), ip: None }
     }
 
     #[test]
@@ -188,12 +187,14 @@ mod tests {
             entity(None, Some(Some("c"))),
             entity(Some(Some("anna")), Some(Some("c"))),
             entity(Some(Some("anna")), Some(None)),
+            QuotaEntity { user: None, client_id: None, ip: Some(Some("10.0.0.1").into()) },
+            QuotaEntity { user: None, client_id: None, ip: Some(None.into()) },
         ];
         let fitting = |components: &[ComponentData<'_>], strict| -> Vec<usize> {
             let filter = filter(components, strict).unwrap();
             (0..entities.len()).filter(|i| filter.fits(&entities[*i])).collect()
         };
-        assert_eq!(fitting(&[], false), [0, 1, 2, 3, 4]);
+        assert_eq!(fitting(&[], false), [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(fitting(&[], true), [0; 0]);
         assert_eq!(fitting(&[component(USER, 0, Some("anna"))], false), [0, 3, 4]);
         assert_eq!(fitting(&[component(USER, 0, Some("anna"))], true), [0]);
@@ -201,6 +202,8 @@ mod tests {
         assert_eq!(fitting(&[component(USER, 2, None)], true), [0, 1]);
         assert_eq!(fitting(&[component(CLIENT_ID, 2, None)], false), [2, 3, 4]);
         assert_eq!(fitting(&[component(USER, 2, None), component(CLIENT_ID, 1, None)], true), [4]);
-        assert_eq!(fitting(&[component(IP, 2, None)], false), [0; 0]);
+        assert_eq!(fitting(&[component(IP, 2, None)], false), [5, 6]);
+        assert_eq!(fitting(&[component(IP, 0, Some("10.0.0.1"))], true), [5]);
+        assert_eq!(fitting(&[component(IP, 1, None)], true), [6]);
     }
 }

@@ -1,7 +1,7 @@
 //! A handler that does what the request's bytes say, and a client of raw sockets.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +90,8 @@ pub struct Obedient {
     pub start: Notify,
     /// Connections by id, as handlers saw them.
     pub peers: Mutex<Vec<(u64, SocketAddr)>>,
+    /// For how long connections are held back.
+    pub hold: Mutex<Duration>,
     gates: Mutex<Gates>,
     file: Option<Arc<dyn FsFile>>,
 }
@@ -133,6 +135,10 @@ impl Obedient {
 }
 
 impl RequestHandler for Obedient {
+    fn connecting(&self, _peer: IpAddr) -> Duration {
+        *self.hold.lock()
+    }
+
     fn memory_needed(&self, _connection: &ConnectionContext, frame: &Frame) -> Option<usize> {
         let needed = match frame.get(8)? {
             b'n' => u32::from_be_bytes(frame[9..13].try_into().unwrap()),

@@ -105,3 +105,26 @@ async fn a_server_that_stops_does_not_wait_for_muted_connections() {
     eventually(server.stop()).await;
     assert_eq!(begun.elapsed().as_secs(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_too_many_is_held_unread_and_closed() {
+    let server = start(settings(), Obedient::default());
+    let mut first = server.connect().await;
+    first.ask(1, &Ask::Echo(vec![])).await;
+    eventually(first.answer()).await.unwrap();
+    let begun = Instant::now();
+    *server.handler.hold.lock() = Duration::from_secs(40);
+    let mut held = server.connect().await;
+    held.ask(2, &Ask::Echo(vec![])).await;
+    assert_eq!(eventually(held.until_closed()).await, b"");
+    assert_eq!(begun.elapsed().as_secs(), 40);
+    // Whom it is held back from is served as before, and no shutdown waits for it.
+    first.ask(3, &Ask::Echo(vec![])).await;
+    eventually(first.answer()).await.unwrap();
+    assert_eq!(server.handler.started.lock()[..], [1, 3]);
+    let _held = server.connect().await;
+    let refused = r#"buslane_connections_rejected_total{listener="test",limit="connection_creation_rate"}"#;
+    eventually(server.until_metric(refused, 2.0)).await;
+    eventually(server.stop()).await;
+    assert_eq!(begun.elapsed().as_secs(), 40);
+}

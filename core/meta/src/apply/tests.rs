@@ -72,7 +72,7 @@ fn every_refusal_names_what_was_expected_and_what_is_there() {
         state: NodeState::Draining,
     };
     let quota = |client_id: Option<&str>, value| Command::AlterQuotas {
-        entity: QuotaEntity { user: None, client_id: client_id.map(|id| Some(id).into()) },
+        entity: QuotaEntity { user: None, client_id: client_id.map(|id| Some(id).into()), ip: None },
         changes: [(QuotaKey::ConsumerByteRate, QuotaValue::new(value))].into(),
     };
     let cluster = |id: &str| Command::SetClusterId { cluster_id: id.to_owned() };
