@@ -443,6 +443,14 @@ pub enum ConfigError {
         /// What there is instead.
         instead: &'static str,
     },
+    /// Each of two settings would do, but not beside the other.
+    #[error("min.compaction.lag.ms {min_ms} is more than max.compaction.lag.ms {max_ms}")]
+    Lags {
+        /// Shortest time for which a record stays uncompacted, in milliseconds.
+        min_ms: i64,
+        /// The longest.
+        max_ms: i64,
+    },
 }
 
 impl ConfigError {
@@ -452,7 +460,7 @@ impl ConfigError {
         match self {
             ConfigError::Invalid { value, takes, .. } => ConfigError::Invalid { of, name, value, takes },
             ConfigError::Fixed { only, instead, .. } => ConfigError::Fixed { of, name, only, instead },
-            unknown @ ConfigError::Unknown { .. } => unknown,
+            other @ (ConfigError::Unknown { .. } | ConfigError::Lags { .. }) => other,
         }
     }
 }
@@ -480,6 +488,9 @@ impl Key {
                 _ => Err(invalid("a number from 0 to 1".to_owned())),
             },
             Fixed(_) if value == self.default => Ok(()),
+            Fixed(_) if self.value_type == ValueType::Boolean && value.eq_ignore_ascii_case(self.default) => {
+                Ok(())
+            }
             Fixed(instead) => Err(ConfigError::Fixed { of, name: self.name, only: self.default, instead }),
         }
     }
@@ -516,6 +527,13 @@ pub fn check(name: &str, value: &str) -> Result<&'static Key, ConfigError> {
     let key = known(name)?;
     key.check(value)?;
     Ok(key)
+}
+
+/// Checks the settings of a topic, each of which was found right, beside each other.
+pub fn check_together(topic: &BTreeMap<String, String>, server: &ServerValues) -> Result<(), ConfigError> {
+    let config = TopicConfig::resolve(topic, server);
+    let (min_ms, max_ms) = (config.min_compaction_lag_ms, config.max_compaction_lag_ms);
+    if min_ms > max_ms { Err(ConfigError::Lags { min_ms, max_ms }) } else { Ok(()) }
 }
 
 /// A topic's settings in force: its own over the server's over the defaults.
@@ -636,6 +654,24 @@ mod tests {
         for key in KEYS {
             assert_eq!(key.check(key.default), Ok(()), "{}", key.name);
         }
+    }
+
+    #[test]
+    fn the_shortest_lag_is_not_above_the_longest_whoever_sets_them() {
+        let lags = |topic: &[(&str, &str)], server: &[(&str, &str)]| {
+            check_together(&map(topic), &ServerValues::of_file(map(server)))
+        };
+        let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        assert_eq!(lags(&[(min, "10"), (max, "10")], &[]), Ok(()));
+        let refused = Err(ConfigError::Lags { min_ms: 11, max_ms: 10 });
+        assert_eq!(lags(&[(min, "11"), (max, "10")], &[]), refused);
+        assert_eq!(lags(&[(min, "11")], &[("log.cleaner.max.compaction.lag.ms", "10")]), refused);
+    }
+
+    #[test]
+    fn words_for_yes_and_no_are_taken_in_any_case() {
+        assert_eq!(key("preallocate").unwrap().check("FALSE"), Ok(()));
+        assert!(key("preallocate").unwrap().check("TRUE").is_err());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct NewTopic {
     pub replicas: Option<i16>,
     /// Brokers of each partition by index; empty to let the broker choose.
     pub assignments: Vec<(i32, Vec<i32>)>,
-    /// Settings; a null value means the default.
+    /// Settings. A null value is refused.
     pub configs: Vec<(String, Option<String>)>,
 }
 
@@ -81,6 +81,9 @@ pub fn is_bad_name(name: &str) -> Option<String> {
     let bad = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))?;
     Some(format!("'{name}' contains '{bad}'; a topic's name is made of letters, digits, '.', '_' and '-'"))
 }
+
+/// Where Kafka's controllers keep the metadata; no topic has this name.
+const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 /// Topics that the brokers keep their own state in.
 pub fn is_internal(name: &str) -> bool {
@@ -229,6 +232,10 @@ fn plan(node: &Node, topic: &NewTopic, count: &mut Count) -> Result<Vec<Vec<Node
     if let Some(message) = is_bad_name(&topic.name) {
         return Err(Refused::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
     }
+    if topic.name == CLUSTER_METADATA {
+        let message = format!("'{CLUSTER_METADATA}' is a name that clients take for the cluster's metadata");
+        return Err(Refused::new(ErrorCode::INVALID_REQUEST, message));
+    }
     if node.topics.load().named(&topic.name).is_some() {
         return Err(Refused::new(
             ErrorCode::TOPIC_ALREADY_EXISTS,
@@ -238,20 +245,23 @@ fn plan(node: &Node, topic: &NewTopic, count: &mut Count) -> Result<Vec<Vec<Node
     for (name, value) in &topic.configs {
         let Some(value) = value else {
             topic_config::known(name).map_err(|e| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
-            continue;
+            let message = format!("{name} has no value; leave it out for the default");
+            return Err(Refused::new(ErrorCode::INVALID_CONFIG, message));
         };
         topic_config::check(name, value)
             .map_err(|e| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
     }
+    topic_config::check_together(&explicit_configs(topic), &node.server_values.load())
+        .map_err(|e| Refused::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
     if topic.assignments.is_empty() {
         let partitions = topic.partitions.unwrap_or(node.default_partitions);
-        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        if partitions < 1 {
             let message = format!("a topic has 1 to {PARTITIONS_MAX} partitions, not {partitions}");
             return Err(Refused::new(ErrorCode::INVALID_PARTITIONS, message));
         }
         let replicas = topic.replicas.unwrap_or(1);
-        let plan = stores(node, replicas)?;
         count.add(partitions as usize)?;
+        let plan = stores(node, replicas)?;
         return Ok(vec![plan; partitions as usize]);
     }
     if topic.partitions.is_some() || topic.replicas.is_some() {
@@ -305,7 +315,7 @@ pub async fn add_partitions(
         return Err(Refused::new(ErrorCode::INVALID_REQUEST, message));
     }
     let have = topic.partitions.len() as i32;
-    if count <= have || count > PARTITIONS_MAX {
+    if count <= have {
         let message = format!(
             "topic '{name}' has {have} partitions; it can get more, up to {PARTITIONS_MAX}, not {count}"
         );

@@ -17,7 +17,7 @@ use crate::config;
 use crate::node::Node;
 use crate::server_values::Changeable;
 use crate::topic_config::{self, ValueType, effective};
-use crate::topics::{Refused, repeated};
+use crate::topics::{Refused, is_bad_name, repeated};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -153,6 +153,14 @@ fn plan(node: &Node, wanted: &Wanted<'_>) -> Result<Option<Command>, Refused> {
     let image = node.consensus.image();
     match wanted.resource_type {
         TOPIC => {
+            if wanted.name.is_empty() {
+                return Err(invalid(
+                    "a topic's settings need its name; there are no defaults of all topics".to_owned(),
+                ));
+            }
+            if let Some(message) = is_bad_name(wanted.name) {
+                return Err(Refused::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
+            }
             let Some(topic) = image.topic_named(wanted.name) else {
                 let message = format!("there is no topic '{}'", wanted.name);
                 return Err(Refused::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
@@ -168,6 +176,14 @@ fn plan(node: &Node, wanted: &Wanted<'_>) -> Result<Option<Command>, Refused> {
                     check,
                 })
             })?;
+            let mut after = before.clone();
+            for (name, value) in &changes {
+                match value {
+                    Some(value) => drop(after.insert(name.clone(), value.clone())),
+                    None => drop(after.remove(name)),
+                }
+            }
+            topic_config::check_together(&after, &server).map_err(of_config)?;
             Ok((!changes.is_empty()).then(|| Command::AlterTopicConfig { topic: topic.id, changes }))
         }
         BROKER => {

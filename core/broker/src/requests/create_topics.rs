@@ -1,6 +1,7 @@
 //! CreateTopics (key 19), versions 2 to 7.
 //!
-//! Valid and invalid entries of one request are answered each for itself; a name that stands twice fails as a whole.
+//! Valid and invalid entries of one request are answered each for itself; a name that stands twice fails as a whole and is told
+//! once.
 //! Settings are checked before anything is created. Validate-only changes nothing.
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use buslane_wire::ErrorCode;
 use buslane_wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
@@ -33,11 +34,13 @@ pub async fn handle(
     let outcomes = topics::create_within(node, &wanted, request.validate_only, mutations).await;
     let configs: Vec<BTreeMap<String, String>> = wanted.iter().map(topics::explicit_configs).collect();
     let server = node.server_values.load();
+    let mut seen = HashSet::new();
     let topics = request
         .topics
         .iter()
         .zip(&outcomes)
         .zip(&configs)
+        .filter(|((asked, _), _)| seen.insert(asked.name))
         .map(|((asked, outcome), explicit)| match outcome {
             Ok(created) => CreatableTopicResult {
                 name: asked.name,

@@ -58,9 +58,8 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
             error_code: outcome.err().unwrap_or(ErrorCode::NONE),
         }
     };
-    let topics = request.topics.iter().map(|t| DeleteRecordsTopicResult {
-        name: t.name,
-        partitions: t.partitions.iter().map(&mut result).collect(),
+    let topics = request.topics.iter().filter(|t| !t.partitions.is_empty()).map(|t| {
+        DeleteRecordsTopicResult { name: t.name, partitions: t.partitions.iter().map(&mut result).collect() }
     });
     context.answer(&DeleteRecordsResponse { throttle_time_ms: 0, topics: topics.collect() })
 }

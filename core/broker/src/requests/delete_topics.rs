@@ -36,18 +36,36 @@ pub async fn handle(
     let table = node.topics.load_full();
     let mut responses = Vec::with_capacity(asked.len());
     let twice = repeated(asked.iter());
+    let once: HashSet<&(Option<&str>, TopicId)> =
+        asked.iter().filter(|named| !twice.contains(named)).collect();
     let mut seen = HashSet::new();
-    // What stands there more than once is told once, as in Kafka.
+    // What stands there more than once is told once and as it stands there, as in Kafka.
     for named in asked.iter().filter(|named| seen.insert(**named)) {
         let (name, id) = named;
-        let twice = twice.contains(named);
+        if twice.contains(named) {
+            responses.push(DeletableTopicResult {
+                name: *name,
+                topic_id: *id,
+                error_code: ErrorCode::INVALID_REQUEST,
+                error_message: Some("the topic stands twice in the request"),
+            });
+            continue;
+        }
         let topic = match name {
             Some(name) if id.is_zero() => table.named(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             None if !id.is_zero() => table.with_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
             _ => Err(ErrorCode::INVALID_REQUEST),
         };
+        // By its name and by its id: told by the id.
+        let both = topic
+            .is_ok_and(|t| once.contains(&(None, t.id)) && once.contains(&(Some(&*t.name), TopicId::ZERO)));
+        if both && name.is_some() {
+            continue;
+        }
         let (error_code, message) = match topic {
-            _ if twice => (ErrorCode::INVALID_REQUEST, Some("the topic stands twice in the request")),
+            _ if both => {
+                (ErrorCode::INVALID_REQUEST, Some("the topic stands there by its name and by its id"))
+            }
             Err(code) if code == ErrorCode::INVALID_REQUEST => (code, Some("give either a name or an id")),
             Err(code) => (code, Some("there is no such topic")),
             Ok(topic) if mutations.take(topic.partitions.len()).is_err() => {

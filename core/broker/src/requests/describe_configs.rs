@@ -18,6 +18,7 @@ use crate::broker_settings::BrokerSetting;
 use crate::node::Node;
 use crate::server_values::{Changeable, ServerValues};
 use crate::topic_config::{KEYS, Key, Source, effective};
+use crate::topics;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -47,13 +48,17 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
         .map(|(resource, topic)| {
             let mut result = DescribeConfigsResult {
                 error_code: ErrorCode::NONE,
-                error_message: None,
+                error_message: Some(""),
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name,
                 configs: Vec::new(),
             };
             match (resource.resource_type, topic) {
                 (TOPIC, Some(topic)) => result.configs = topic_keys(&server, &request, resource, topic),
+                (TOPIC, None) if topics::is_bad_name(resource.resource_name).is_some() => {
+                    result.error_code = ErrorCode::INVALID_TOPIC_EXCEPTION;
+                    result.error_message = Some("this cannot be a topic's name");
+                }
                 (TOPIC, None) => {
                     result.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
                     result.error_message = Some("there is no such topic");
@@ -81,7 +86,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
 }
 
 fn asked(resource: &DescribeConfigsResource<'_>, name: &str) -> bool {
-    resource.configuration_keys.as_ref().is_none_or(|keys| keys.contains(&name))
+    resource.configuration_keys.as_ref().is_none_or(|keys| keys.is_empty() || keys.contains(&name))
 }
 
 fn topic_keys<'a>(

@@ -28,7 +28,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
         Some(asked) => {
             // Each topic and each partition once, as in Kafka.
             let mut wanted: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
-            for asked in asked.iter().filter(|asked| table.named(asked.topic).is_some()) {
+            for asked in asked.iter().filter(|asked| !asked.partitions.is_empty()) {
                 wanted.entry(asked.topic).or_default().extend(&asked.partitions);
             }
             let known = wanted.iter().filter_map(|(name, indexes)| Some((table.named(name)?, indexes)));

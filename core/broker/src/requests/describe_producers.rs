@@ -13,6 +13,7 @@ use buslane_wire::messages::describe_producers::{
 use super::{Answer, RequestContext, Unanswerable, decode, errors};
 use crate::node::Node;
 use crate::partitions::Topic;
+use crate::topics::is_bad_name;
 
 /// Producers told in one answer: as many as one partition remembers.
 const PRODUCERS_MAX: usize = 100_000;
@@ -25,21 +26,32 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
     let mut left = PRODUCERS_MAX;
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
-        let topic = table.named(asked.name).map(|t| &**t);
+        let topic = table.named(asked.name).map(|t| &**t).ok_or_else(|| match is_bad_name(asked.name) {
+            Some(_) => (ErrorCode::INVALID_TOPIC_EXCEPTION, "this cannot be a topic's name"),
+            None => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic"),
+        });
         let partitions = asked.partition_indexes.iter().map(|index| describe(topic, *index, &mut left));
         topics.push(TopicResponse { name: asked.name, partitions: partitions.collect() });
     }
     context.answer(&DescribeProducersResponse { throttle_time_ms: 0, topics })
 }
 
-fn describe<'a>(topic: Option<&Topic>, index: i32, left: &mut usize) -> PartitionResponse<'a> {
+fn describe<'a>(
+    topic: Result<&Topic, (ErrorCode, &'static str)>,
+    index: i32,
+    left: &mut usize,
+) -> PartitionResponse<'a> {
     let failed = |error_code, error_message| PartitionResponse {
         partition_index: index,
         error_code,
         error_message,
         active_producers: Vec::new(),
     };
-    let Some(partition) = topic.and_then(|t| t.partition(index)) else {
+    let topic = match topic {
+        Ok(topic) => topic,
+        Err((code, message)) => return failed(code, Some(message)),
+    };
+    let Some(partition) = topic.partition(index) else {
         return failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
     };
     match partition.producers(*left) {

@@ -53,7 +53,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
     let quorum = PartitionQuorum {
         partition_index: 0,
         error_code: ErrorCode::NONE,
-        error_message: None,
+        error_message: Some(""),
         leader_id: leader,
         leader_epoch: i32::try_from(node.consensus.term()).unwrap_or(i32::MAX),
         high_watermark: end,

@@ -12,7 +12,7 @@ use buslane_wire::messages::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 
-use super::metadata::leadership;
+use super::metadata::{TOPIC_OPERATIONS, leadership};
 use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 use crate::topics;
@@ -49,6 +49,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
             answered.push(DescribeTopicPartitionsResponseTopic {
                 error_code,
                 name: Some(name),
+                topic_authorized_operations: TOPIC_OPERATIONS,
                 ..Default::default()
             });
             continue;
@@ -65,6 +66,7 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
             error_code: ErrorCode::NONE,
             name: Some(name),
             topic_id: topic.id,
+            topic_authorized_operations: TOPIC_OPERATIONS,
             is_internal: topics::is_internal(name),
             partitions: told
                 .into_iter()
@@ -80,7 +82,6 @@ pub fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answe
                     offline_replicas: Vec::new(),
                 })
                 .collect(),
-            ..Default::default()
         });
         if next_cursor.is_some() {
             break;

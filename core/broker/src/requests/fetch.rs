@@ -26,7 +26,7 @@ use super::memory::Memory;
 use super::{Answer, RequestContext, Unanswerable, client_wait, decode, errors};
 use crate::fetch_sessions::{Plan, SessionError, Tell, Told, TopicKey, Wanted};
 use crate::node::Node;
-use crate::partitions::{FetchWait, Offsets, Partition, ReadRefused, Topics};
+use crate::partitions::{FetchWait, Offsets, Partition, Topics};
 use crate::quotas::Usage;
 
 /// Bytes that a partition takes while a fetch waits for it: its place in the plan, and that of the fetch in its list.
@@ -61,12 +61,17 @@ impl Piece {
     }
 }
 
+/// The isolation level of the same name.
+const READ_COMMITTED: i8 = 1;
+
 /// What a fetch waits for.
 struct Begun {
     plan: Arc<Plan>,
     max_bytes: u64,
     min_bytes: i64,
     deadline: Instant,
+    /// Asked for what is committed, and of that for what was aborted.
+    read_committed: bool,
 }
 
 pub async fn handle(
@@ -93,7 +98,7 @@ pub async fn handle(
         let session_id = node.sessions.tell_nothing(&begun.plan);
         return context.answer(&FetchResponse { throttle_time_ms, session_id, ..Default::default() });
     }
-    answer(node, context, &begun.plan, pieces, throttle_time_ms)
+    answer(node, context, &begun, pieces, throttle_time_ms)
 }
 
 /// Ends the waits of all fetches, now and from now on: the server stops.
@@ -138,7 +143,8 @@ fn begin(
         u64::try_from(request.max_bytes.max(0)).unwrap_or(0).min(node.fetch_max_bytes).min(quota_max);
     let min_bytes = i64::from(request.min_bytes).min(max_bytes as i64);
     let deadline = Instant::now() + client_wait(request.max_wait_ms);
-    Ok(Ok(Begun { plan, max_bytes, min_bytes, deadline }))
+    let read_committed = request.isolation_level == READ_COMMITTED;
+    Ok(Ok(Begun { plan, max_bytes, min_bytes, deadline, read_committed }))
 }
 
 fn topic_key(by_id: bool, name: &str, id: TopicId) -> TopicKey {
@@ -174,7 +180,7 @@ fn wanted_of(request: &FetchRequest<'_>, by_id: bool) -> Vec<Wanted> {
 
 /// Reads until there are `min_bytes`, something urgent, or no time left.
 async fn wait_and_read(node: &Arc<Node>, begun: &Begun, memory: &Memory<'_>) -> Vec<Piece> {
-    let Begun { plan, max_bytes, min_bytes, deadline } = begun;
+    let Begun { plan, max_bytes, min_bytes, deadline, .. } = begun;
     let (max_bytes, min_bytes, deadline) = (*max_bytes, *min_bytes, *deadline);
     let mut parked = false;
     loop {
@@ -284,12 +290,18 @@ fn read_one(
     at_hand: bool,
 ) -> Option<Piece> {
     let empty = |offsets, diverging| Piece { error_code: ErrorCode::NONE, offsets, slice: None, diverging };
-    let epoch = match partition.offsets() {
-        Ok(offsets) => errors::of_epoch(wanted.current_leader_epoch, offsets.leader_epoch.0),
-        Err(error) => errors::of_not_readable(&error),
+    let current = match partition.offsets() {
+        Ok(offsets) => offsets.leader_epoch.0,
+        Err(error) => return Some(Piece::failed(errors::of_not_readable(&error))),
     };
+    // As in Kafka: any negative epoch is none.
+    let epoch = errors::of_epoch(wanted.current_leader_epoch.max(-1), current);
     if epoch.is_err() {
         return Some(Piece::failed(epoch));
+    }
+    if wanted.last_fetched_epoch > current {
+        // Nothing was ever written in an epoch that is still to come, so there is nowhere to go on.
+        return Some(Piece::failed(ErrorCode::OFFSET_OUT_OF_RANGE));
     }
     if wanted.last_fetched_epoch >= 0
         && let Some(diverging) =
@@ -308,23 +320,18 @@ fn read_one(
     };
     Some(match found {
         Ok(found) => Piece { slice: found.slice, ..empty(Some(found.offsets), None) },
-        Err(refused) => {
-            let offsets = match &refused {
-                ReadRefused::OutOfRange(offsets) => Some(*offsets),
-                ReadRefused::NotReadable(_) => None,
-            };
-            Piece { offsets, ..Piece::failed(errors::of_read(&refused)) }
-        }
+        Err(refused) => Piece::failed(errors::of_read(&refused)),
     })
 }
 
 fn answer(
     node: &Node,
     context: RequestContext,
-    plan: &Plan,
+    begun: &Begun,
     pieces: Vec<Piece>,
     throttle_time_ms: i32,
 ) -> Result<Answer, Unanswerable> {
+    let plan = &begun.plan;
     let mut files = Vec::new();
     let mut topics: Vec<(&TopicKey, Vec<PartitionData<'_>>)> = Vec::new();
     let told = |piece: &Piece| Told {
@@ -341,7 +348,7 @@ fn answer(
             continue;
         }
         let told = told(&piece);
-        let data = told_partition(wanted, piece, told, &mut files);
+        let data = told_partition(wanted, piece, told, begun.read_committed, &mut files);
         match topics.last_mut() {
             Some((topic, partitions)) if *topic == &wanted.topic => partitions.push(data),
             _ => topics.push((&wanted.topic, vec![data])),
@@ -363,6 +370,7 @@ fn told_partition<'a>(
     wanted: &Wanted,
     piece: Piece,
     told: Told,
+    read_committed: bool,
     files: &mut Vec<ReadSlice>,
 ) -> PartitionData<'a> {
     let mut data = PartitionData {
@@ -371,7 +379,13 @@ fn told_partition<'a>(
         high_watermark: told.high_watermark,
         last_stable_offset: told.high_watermark,
         log_start_offset: told.log_start_offset,
-        aborted_transactions: None,
+        // Nothing is aborted; as Kafka says it of what it reads, and of what is not there.
+        aborted_transactions: matches!(
+            piece.error_code,
+            ErrorCode::UNKNOWN_TOPIC_ID | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        )
+        .then(Vec::new)
+        .or_else(|| (read_committed && !piece.error_code.is_err()).then(Vec::new)),
         records: Some(Records::Slice(&[])),
         ..Default::default()
     };

@@ -21,7 +21,7 @@ const TRANSACTION: i8 = 1;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: FindCoordinatorRequest<'_> = decode(body, context.version)?;
-    // Each key once, as in Kafka: a small request has no huge answer.
+    // Each key once, where Kafka tells it as often as it is asked: a small request has no huge answer.
     let mut seen = HashSet::new();
     let mut keys = if context.version < 4 { vec![request.key] } else { request.coordinator_keys };
     keys.retain(|key| seen.insert(*key));
@@ -36,7 +36,7 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
                 let partition = topic.partition(partition_of(key, topic.partitions.len()));
                 match partition.and_then(|p| image.partition(p.id)?.owner) {
                     // This node is the only one.
-                    Some(_) => (ErrorCode::NONE, ""),
+                    Some(_) => (ErrorCode::NONE, if context.version < 4 { "NONE" } else { "" }),
                     None => (ErrorCode::COORDINATOR_NOT_AVAILABLE, "the group's partition has no owner yet"),
                 }
             }
@@ -54,7 +54,8 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
             host: if found { &node.advertised_host } else { "" },
             port: if found { node.advertised_port } else { -1 },
             error_code,
-            error_message: Some(message).filter(|_| !found),
+            // The same text as Kafka, where nothing is to be said.
+            error_message: Some(message),
         }
     });
     let response = if context.version >= 4 {

@@ -20,6 +20,10 @@ pub async fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result
     };
     let response = match request.transactional_id {
         Some("") => refuse(ErrorCode::INVALID_REQUEST),
+        // An id and an epoch belong together, also where neither is looked at.
+        None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
+            refuse(ErrorCode::INVALID_REQUEST)
+        }
         Some(_) => refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
         None => match node.producer_ids.next(&node.consensus).await {
             Some(producer_id) => {

@@ -12,9 +12,9 @@
 //! | -6 | first not yet tiered (KIP-1023): nothing is ever tiered, offset -1 | 11 |
 //!
 //! Other negative ones, and these in older versions, are UNSUPPORTED_VERSION, whether or not the partition exists (Kafka's
-//! `ReplicaManager.isListOffsetsTimestampUnsupported`). A partition named twice is INVALID_REQUEST each further time.
+//! `ReplicaManager.isListOffsetsTimestampUnsupported`). A partition named twice is INVALID_REQUEST, told once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use buslane_wire::ErrorCode;
@@ -40,20 +40,29 @@ const EPOCH_FROM: i16 = 4;
 pub async fn handle(node: &Node, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: ListOffsetsRequest<'_> = decode(body, context.version)?;
     let table = node.topics.load_full();
-    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut topics: Vec<ListOffsetsTopicResponse<'_>> = Vec::with_capacity(request.topics.len());
     // By the place of the topic's name: it may be long, and is hashed once.
     let mut names = HashMap::new();
-    let mut seen = HashSet::new();
+    // Where each partition is answered.
+    let mut seen: HashMap<(usize, i32), (usize, usize)> = HashMap::new();
     for wanted in &request.topics {
         let topic = table.named(wanted.name);
         let place = names.len();
         let place = *names.entry(wanted.name).or_insert(place);
-        let mut partitions = Vec::with_capacity(wanted.partitions.len());
+        let mut partitions: Vec<ListOffsetsPartitionResponse> = Vec::with_capacity(wanted.partitions.len());
         for asked in &wanted.partitions {
-            let twice = !seen.insert((place, asked.partition_index));
+            let at = (topics.len(), partitions.len());
+            let first = *seen.entry((place, asked.partition_index)).or_insert(at);
+            if first != at {
+                let row = match first.0 == topics.len() {
+                    true => &mut partitions[first.1],
+                    false => &mut topics[first.0].partitions[first.1],
+                };
+                *row = failed(asked, ErrorCode::INVALID_REQUEST);
+                continue;
+            }
             let partition = topic.and_then(|t| t.partition(asked.partition_index));
             partitions.push(match partition {
-                _ if twice => failed(asked, ErrorCode::INVALID_REQUEST),
                 _ if context.version < first_version(asked.timestamp) => {
                     failed(asked, ErrorCode::UNSUPPORTED_VERSION)
                 }

@@ -2,7 +2,7 @@
 //!
 //! Topics by name or, from version 10 on, by id (KIP-516); null asks for all (version 0: an empty list does). A topic
 //! that is not there is created when client and broker allow it, with the broker's default partitions and replicas,
-//! and told at once with its partitions. Not done: authorized operations (`i32::MIN`: not computed).
+//! and told at once with its partitions. Nobody is restricted: who asks may do all that there is (KIP-430).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +18,13 @@ use super::{Answer, RequestContext, Unanswerable, decode};
 use crate::node::Node;
 use crate::partitions::{Partition, Topic, Topics};
 use crate::topics::{self, NewTopic};
+
+/// The operations of the cluster as bits: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS,
+/// IDEMPOTENT_WRITE.
+pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+/// Those of a topic: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+pub(super) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> Result<Answer, Unanswerable> {
     let request: MetadataRequest<'_> = decode(body, context.version)?;
@@ -46,7 +53,12 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
             topic.name.get_or_insert("");
         }
     }
-    context.answer(&MetadataResponse {
+    if request.include_topic_authorized_operations {
+        for topic in &mut answered {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    let mut response = MetadataResponse {
         brokers: vec![MetadataResponseBroker {
             node_id: node.id.0,
             host: &node.advertised_host,
@@ -57,7 +69,11 @@ pub async fn handle(node: &Arc<Node>, context: RequestContext, body: &[u8]) -> R
         controller_id: node.id.0,
         topics: answered,
         ..Default::default()
-    })
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    context.answer(&response)
 }
 
 fn one<'a>(
@@ -71,6 +87,7 @@ fn one<'a>(
         error_code,
         name,
         topic_id: wanted.topic_id,
+        is_internal: name.is_some_and(topics::is_internal),
         ..Default::default()
     };
     match name {

@@ -44,9 +44,6 @@ impl ClassicGroup {
     }
 
     fn check_sync(&self, request: &SyncGroup) -> Result<(), ErrorCode> {
-        if !request.names_protocol() {
-            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-        }
         self.check_member(&request.member_id, request.instance_id.as_deref())?;
         if request.generation != self.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);

@@ -75,7 +75,7 @@ impl Call<'_> {
 
     pub(super) fn sync_group(&mut self, to: RequestId, request: SyncGroup, topics: &dyn TopicsView) {
         let error = match self.groups.get_mut(&request.group) {
-            Some(Group::Consumer(_)) if !request.names_protocol() => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+            _ if !request.names_protocol() => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
             Some(Group::Consumer(_)) => return self.sync_consumer(to, &request, topics),
             Some(Group::Classic(group)) => return group.sync(&mut self.turn, to, request),
             None if request.group.is_empty() => ErrorCode::INVALID_GROUP_ID,

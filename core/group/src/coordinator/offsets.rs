@@ -214,7 +214,7 @@ impl Call<'_> {
             return self.turn.reply_committed(to, Reply::OffsetDelete(reply));
         }
         let mut reply = OffsetDeleteReply { error_code: ErrorCode::NONE, topics: Vec::new() };
-        for topic in &request.topics {
+        for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
             let exists = topics.by_name(&topic.name).map_or(0, |found| found.partitions);
             let subscribed = self.is_subscribed(&request.group, &topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
