@@ -161,6 +161,8 @@ def test_what_nobody_knows_and_what_stands_in_the_file_alone_is_refused_and_said
 
 def test_a_list_is_appended_to_and_subtracted_from(admin, broker, topic):
     broker.create_topic(topic)
+    alter(admin, AlterConfigOpType.APPEND, log_cleanup_policy="compact")
+    is_soon(admin, "topic", topic, "cleanup.policy", "delete,compact", OF_BROKER)
     alter(admin, log_cleanup_policy="compact")
     alter(admin, AlterConfigOpType.APPEND, log_cleanup_policy="delete")
     is_soon(admin, "topic", topic, "cleanup.policy", "compact,delete", OF_BROKER)

@@ -27,7 +27,7 @@ pub struct CompactionSettings {
     pub check: Duration,
     /// Bytes of the table of keys, at most (`log.cleaner.dedupe.buffer.size`).
     pub table_bytes: usize,
-    /// Bytes read and written a second, at most (`log.cleaner.io.max.bytes.per.second`). Not 0.
+    /// Bytes read a second, at most (`log.cleaner.io.max.bytes.per.second`). Not 0.
     pub rate: u64,
 }
 
@@ -77,7 +77,10 @@ impl Rounds {
                 if self.node.is_stopping() {
                     return;
                 }
-                self.pass(due).await;
+                // New copies come before the old ones go: a disk that is nearly full is none to compact on.
+                if self.node.accepts_writes() {
+                    self.pass(due).await;
+                }
             }
         }
     }

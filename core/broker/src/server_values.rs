@@ -136,6 +136,14 @@ impl Changeable {
         default.or_else(|| OWN.iter().find(|own| own.name == name).map(Changeable::Own))
     }
 
+    /// What holds when nobody sets it, of what a topic has; the broker's own have it in their section.
+    pub fn default(self) -> &'static str {
+        match self {
+            Changeable::Default(key) => key.default,
+            Changeable::Own(_) => "",
+        }
+    }
+
     /// How its value is written.
     pub fn value_type(self) -> ValueType {
         match self {

@@ -131,8 +131,8 @@ pub type Pace<'a> = dyn FnMut(u64) -> bool + 'a;
 struct Cleaner {
     table: OffsetTable,
     filter: Filter,
-    /// The last offset of each producer's last batch that was seen, and its greatest timestamp.
-    producers: HashMap<i64, (i64, i64)>,
+    /// The last offset of each live producer's last batch that was seen.
+    producers: HashMap<i64, i64>,
     mapped_end: Option<i64>,
     full: bool,
 }
@@ -153,9 +153,10 @@ impl Cleaner {
     /// Takes note of the producers of a segment that was cleaned before. To be called, like [`Cleaner::map`], in the order
     /// of the log.
     fn survey(&mut self, segment: &Arc<Segment>, pace: &mut Pace<'_>) -> Result<(), CleanError> {
-        let producers = &mut self.producers;
+        let Cleaner { filter, producers, .. } = self;
+        let since_ms = filter.rules().producers_since_ms;
         each_batch(segment, Read::Headers, pace, |header, _| {
-            note_producer(producers, header);
+            note_producer(producers, since_ms, header);
             Ok(true)
         })
     }
@@ -175,10 +176,11 @@ impl Cleaner {
         );
         let mut mapped_end = base.max(from);
         let Cleaner { table, filter, producers, .. } = self;
+        let since_ms = filter.rules().producers_since_ms;
         let mut full = false;
         each_batch(segment, Read::Whole, pace, |header, bytes| {
             // Behind the table's end, too: what comes later in this segment is a later batch of its producer.
-            note_producer(producers, header);
+            note_producer(producers, since_ms, header);
             if header.next_offset() > from && !full {
                 full = !filter.enter(header, bytes, table)?;
                 mapped_end = if full { mapped_end } else { header.next_offset() };
@@ -208,13 +210,10 @@ impl Cleaner {
     ) -> Result<(), CleanError> {
         let mapped_end = self.mapped_end.expect("nothing can be cleaned before something was mapped");
         let Cleaner { table, filter, producers, .. } = self;
-        let since_ms = filter.rules().producers_since_ms;
         let mut fault = None;
         each_batch(old, Read::Whole, pace, |header, bytes| {
-            let of_producer = header.has_producer()
-                && producers.get(&header.producer_id).is_some_and(|(offset, newest_ms)| {
-                    *offset == header.last_offset() && *newest_ms >= since_ms
-                });
+            let of_producer =
+                header.has_producer() && producers.get(&header.producer_id) == Some(&header.last_offset());
             let kept = filter.clean(header, bytes, table, mapped_end, of_producer, &mut into.out)?;
             into.done.bytes_before += bytes.len() as u64;
             into.done.records_before += header.record_count as u64;
@@ -289,9 +288,18 @@ impl Growing {
     }
 }
 
-fn note_producer(producers: &mut HashMap<i64, (i64, i64)>, header: &BatchHeader) {
-    if header.has_producer() {
-        producers.insert(header.producer_id, (header.last_offset(), header.max_timestamp));
+/// Producers whose last batch stays, at most: as many as an owner remembers.
+const PRODUCERS_MAX: usize = 100_000;
+
+fn note_producer(producers: &mut HashMap<i64, i64>, since_ms: i64, header: &BatchHeader) {
+    if !header.has_producer() {
+        return;
+    }
+    let id = header.producer_id;
+    if header.max_timestamp < since_ms {
+        producers.remove(&id);
+    } else if producers.len() < PRODUCERS_MAX || producers.contains_key(&id) {
+        producers.insert(id, header.last_offset());
     }
 }
 

@@ -12,9 +12,6 @@ use crate::topic_config::TopicConfig;
 /// A partition to compact.
 pub(super) struct Due {
     pub(super) partition: Arc<Partition>,
-    pub(super) config: Arc<TopicConfig>,
-    /// Sealed segments that take part, from the first of the chain on.
-    pub(super) segments: usize,
     dirty_ratio: f64,
 }
 
@@ -30,7 +27,14 @@ struct Cleanable {
 }
 
 /// Nothing when there is no dirty segment that is old enough.
-fn cleanable(partition: &PartitionImage, config: &TopicConfig, now_ms: i64) -> Option<Cleanable> {
+///
+/// `written_ms` tells when a segment without timestamps was written last.
+fn cleanable(
+    partition: &PartitionImage,
+    config: &TopicConfig,
+    now_ms: i64,
+    written_ms: impl Fn(&SegmentImage) -> Option<i64>,
+) -> Option<Cleanable> {
     let clean_end = partition.clean_end_offset.unwrap_or(0);
     let (mut clean_bytes, mut dirty_bytes) = (0, 0);
     let (mut segments, mut first_dirty) = (0, None);
@@ -40,7 +44,8 @@ fn cleanable(partition: &PartitionImage, config: &TopicConfig, now_ms: i64) -> O
             clean_bytes += bytes;
         } else {
             let youngest = now_ms.saturating_sub(config.min_compaction_lag_ms);
-            if config.min_compaction_lag_ms > 0 && max_timestamp > youngest {
+            let newest_ms = || Some(max_timestamp).filter(|ms| *ms >= 0).or_else(|| written_ms(segment));
+            if config.min_compaction_lag_ms > 0 && newest_ms().is_none_or(|newest| newest > youngest) {
                 break;
             }
             first_dirty.get_or_insert(segments);
@@ -70,6 +75,16 @@ fn is_due(
             .any(|segment| first_ms(segment).is_some_and(|first| first < oldest))
 }
 
+/// How many segments take part, from the first of the chain on; nothing when nothing is dirty and old enough.
+pub(super) fn cleanable_now(
+    partition: &Arc<Partition>,
+    image: &PartitionImage,
+    config: &TopicConfig,
+    now_ms: i64,
+) -> Option<usize> {
+    cleanable(image, config, now_ms, |segment| partition.written_ms(segment)).map(|found| found.segments)
+}
+
 /// All that are due and not among `waiting`, the dirtiest first. Blocks on the disk.
 pub(super) fn find(node: &Node, waiting: &[TopicPartition]) -> Vec<Due> {
     let (image, topics) = (node.consensus.image(), node.topics.load_full());
@@ -80,14 +95,10 @@ pub(super) fn find(node: &Node, waiting: &[TopicPartition]) -> Vec<Due> {
             let Some(p) = image.partition(partition.id).filter(|p| p.owner == Some(node.id)) else {
                 continue;
             };
-            let Some(cleanable) = cleanable(p, &topic.config, now_ms) else { continue };
+            let written_ms = |segment: &SegmentImage| partition.written_ms(segment);
+            let Some(cleanable) = cleanable(p, &topic.config, now_ms, written_ms) else { continue };
             if is_due(p, &topic.config, now_ms, &cleanable, |segment| partition.first_ms(segment)) {
-                due.push(Due {
-                    partition: partition.clone(),
-                    config: topic.config.clone(),
-                    segments: cleanable.segments,
-                    dirty_ratio: cleanable.dirty_ratio,
-                });
+                due.push(Due { partition: partition.clone(), dirty_ratio: cleanable.dirty_ratio });
             }
         }
     }
@@ -136,7 +147,7 @@ mod tests {
     fn due_at(p: &PartitionImage, config: &TopicConfig, now_ms: i64) -> Option<(usize, bool)> {
         // Each segment begins five milliseconds before its newest record.
         let first_ms = |segment: &SegmentImage| Some(segment.base_offset / 10 + 5);
-        let cleanable = cleanable(p, config, now_ms)?;
+        let cleanable = cleanable(p, config, now_ms, |_| None)?;
         Some((cleanable.segments, is_due(p, config, now_ms, &cleanable, first_ms)))
     }
 
@@ -154,6 +165,21 @@ mod tests {
         );
         let any = config(&[("min.cleanable.dirty.ratio", "0")]);
         assert_eq!(due_at(&partition(&[1_000_000, 1], 100), &any, 1_000), Some((2, true)));
+    }
+
+    #[test]
+    fn without_timestamps_a_segment_is_as_old_as_its_file() {
+        let lag = config(&[("min.compaction.lag.ms", "50")]);
+        let mut p = partition(&[10, 10], 0);
+        for segment in &mut p.chain {
+            if let SegmentStatus::Sealed { max_timestamp, .. } = &mut Arc::make_mut(segment).status {
+                *max_timestamp = -1;
+            }
+        }
+        let written = |segment: &SegmentImage| Some(segment.base_offset);
+        let segments = |now_ms| cleanable(&p, &lag, now_ms, written).map(|found| found.segments);
+        assert_eq!([49, 50, 149, 150].map(segments), [None, Some(1), Some(1), Some(2)]);
+        assert_eq!(cleanable(&p, &lag, 1_000, |_| None).map(|found| found.segments), None, "nobody knows");
     }
 
     #[test]

@@ -9,8 +9,10 @@ use buslane_meta::{COMPACTED, Command, Image, Replacement, SegmentImage};
 use buslane_wire::ids::{LeaderEpoch, SegmentId};
 
 use super::CompactionSettings;
-use super::due::Due;
+use super::due::{Due, cleanable_now};
 use crate::node::Node;
+use crate::partitions::Partition;
+use crate::topic_config::TopicConfig;
 
 /// Bytes of work between two looks at the clock: waits of a millisecond are not worth one.
 const LOOK_BYTES: u64 = 256 << 10;
@@ -42,6 +44,12 @@ pub(super) async fn run(
     let (working, settings, partition) = (node.clone(), *settings, due.partition.clone());
     let made = node.runtime.spawn_blocking(move || make(&working, &due, &settings)).await??;
     let Some(Made { epoch, chain, copies, done }) = made else { return Ok(None) };
+    // Somebody may have been told meanwhile that nothing is compacted here any more.
+    if config(node, &partition).is_none() {
+        let node = node.clone();
+        let _ = node.runtime.clone().spawn_blocking(move || discard(&node.context.store, &copies)).await;
+        return Ok(None);
+    }
     let replacements = copies.iter().map(|copy| replacement(node, &chain, copy)).collect();
     let clean_end_offset = done.clean_end_offset;
     let command = Command::ReplaceSegments { partition: partition.id, epoch, replacements, clean_end_offset };
@@ -78,13 +86,23 @@ fn replacement(node: &Node, chain: &[Arc<SegmentImage>], copy: &CleanedCopy) -> 
     }
 }
 
+/// The settings of a partition's topic, while they say that it is compacted.
+fn config(node: &Node, partition: &Partition) -> Option<Arc<TopicConfig>> {
+    let topics = node.topics.load();
+    topics.with_id(partition.id.topic).map(|topic| topic.config.clone()).filter(|config| config.compact)
+}
+
 /// Writes and syncs the new segments. Blocks on the disk.
 fn make(node: &Node, due: &Due, settings: &CompactionSettings) -> anyhow::Result<Option<Made>> {
     let image = node.consensus.image();
     let Some(p) = image.partition(due.partition.id).filter(|p| p.owner == Some(node.id)) else {
         return Ok(None);
     };
-    let chain: Vec<Arc<SegmentImage>> = p.chain.iter().take(due.segments).cloned().collect();
+    // Others were compacted since it was found to be due: what holds now counts.
+    let Some(config) = config(node, &due.partition) else { return Ok(None) };
+    let now_ms = node.context.clock.wall_ms();
+    let Some(segments) = cleanable_now(&due.partition, p, &config, now_ms) else { return Ok(None) };
+    let chain: Vec<Arc<SegmentImage>> = p.chain.iter().take(segments).cloned().collect();
     let mut old = Vec::with_capacity(chain.len());
     for segment in &chain {
         if segment.end_offset().is_none() || segment.stores != [node.id] {
@@ -92,30 +110,30 @@ fn make(node: &Node, due: &Due, settings: &CompactionSettings) -> anyhow::Result
         }
         old.push(due.partition.load_sealed(segment)?);
     }
-    let wall_ms = node.context.clock.wall_ms();
     let options = PassOptions {
         rules: CleanRules {
-            now_ms: wall_ms,
-            delete_retention_ms: due.config.delete_retention_ms,
-            producers_since_ms: wall_ms.saturating_sub(node.context.producer_expiry_ms),
+            now_ms,
+            delete_retention_ms: config.delete_retention_ms,
+            producers_since_ms: now_ms.saturating_sub(node.context.producer_expiry_ms),
             batch_bytes_max: BATCH_BYTES_MAX,
         },
         table_bytes: settings.table_bytes,
         secrets: uuid::Uuid::new_v4().as_u64_pair(),
-        segment_bytes: due.config.segment_bytes,
+        segment_bytes: config.segment_bytes,
         owner_epoch: p.epoch,
     };
     let mut draw = || due.partition.segment_ref(SegmentId((p.epoch.0 as u64) << 32 | COMPACTED | number()));
     let clean_end = p.clean_end_offset.unwrap_or(0);
     let store = &node.context.store;
-    match compact(store, &old, clean_end, &options, &mut draw, &mut pace(node, settings.rate)) {
+    match compact(store, &old, clean_end, &options, &mut draw, &mut pace(node, *settings)) {
         Ok(made) => Ok(made.map(|made| Made {
             epoch: p.epoch,
             chain,
             copies: made.copies,
             done: Done { clean_end_offset: made.clean_end_offset, cleaned: made.cleaned },
         })),
-        Err(CleanError::Stopped) => Ok(None),
+        Err(CleanError::Stopped) if node.is_stopping() => Ok(None),
+        Err(CleanError::Stopped) => Err(anyhow::anyhow!("the disk is nearly full")),
         // Files of segments that retention dropped, or of a topic that was deleted meanwhile, are not there any more.
         Err(error) if still_has(&node.consensus.image(), due, &chain) => Err(error.into()),
         Err(_) => Ok(None),
@@ -136,18 +154,28 @@ fn number() -> u64 {
     drawn
 }
 
-/// Keeps to a rate by waiting, and ends the pass when the node stops.
-fn pace(node: &Node, rate: u64) -> impl FnMut(u64) -> bool {
+/// Longest sleep between two looks at whether to go on.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+/// Keeps to a rate by waiting, and ends the pass when the node stops or its disk is nearly full: what is left of it is for
+/// the metadata and for readers.
+fn pace(node: &Node, settings: CompactionSettings) -> impl FnMut(u64) -> bool {
     let mut begun = Instant::now();
     let mut bytes = 0;
     move |work| {
+        let goes_on = || !node.is_stopping() && node.accepts_writes();
         bytes += work;
         if bytes >= LOOK_BYTES {
-            std::thread::sleep(to_wait(bytes, rate, begun.elapsed()));
+            let rate = node.server_values.load().compaction(settings).rate;
+            let mut left = to_wait(bytes, rate, begun.elapsed());
+            while !left.is_zero() && goes_on() {
+                std::thread::sleep(left.min(SLEEP_MAX));
+                left = left.saturating_sub(SLEEP_MAX);
+            }
             // Time that was not used is not made up for.
             (begun, bytes) = (Instant::now(), 0);
         }
-        !node.is_stopping()
+        goes_on()
     }
 }
 

@@ -121,9 +121,10 @@ async fn alter(node: &Arc<Node>, wanted: &[Wanted<'_>], validate_only: bool) -> 
             _ => plan(node, resource),
         };
         outcomes.push(planned.map(|command| {
-            if !validate_only {
+            // Of what is already as wanted there is no command.
+            if let Some(command) = command.filter(|_| !validate_only) {
                 indexes.push(index);
-                commands.extend(command);
+                commands.push(command);
             }
         }));
     }
@@ -196,11 +197,13 @@ fn plan(node: &Node, wanted: &Wanted<'_>) -> Result<Option<Command>, Refused> {
                     return Err(invalid(message));
                 }
             };
+            let server = node.server_values.load();
             let before = image.broker_configs.get(&of).map_or_else(BTreeMap::new, |b| BTreeMap::clone(b));
             let changes = changes(wanted, &before, |name| {
                 let setting = changeable(name)?;
                 let check = move |value: &str| setting.check(value).map_err(of_config);
-                let now = before.get(name).map_or("", |value| value);
+                let own = before.get(name).map(String::as_str);
+                let now = own.or(server.get(name).map(|(value, _)| value)).unwrap_or(setting.default());
                 Ok(Setting { is_list: setting.value_type() == ValueType::List, now, check })
             })?;
             Ok((!changes.is_empty()).then_some(Command::AlterBrokerConfig { node: of, changes }))

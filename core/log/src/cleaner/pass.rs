@@ -163,7 +163,6 @@ const OFFSETS_MAX: i64 = i32::MAX as i64;
 /// So no two neighbours that are left could be one, and never a row of segments of nothing but empty batches: librdkafka
 /// gives up after a dozen answers without a record.
 fn joins(base_offset: i64, written: u64, last: &Segment, next: &Segment, segment_bytes: u64) -> bool {
-    // After a recorded loss the chain has a hole.
     next.base_offset() == last.end_offset()
         && next.end_offset() - base_offset <= OFFSETS_MAX
         && written + next.end_position() <= segment_bytes
