@@ -43,6 +43,14 @@ _barriers = itertools.count(1)
 Step = tuple[str, object]
 
 
+def _shard(group: str) -> int:
+    """The partition of __consumer_offsets that is a group's: Java's hash of its name, without the sign."""
+    value = 0
+    for char in group:
+        value = (31 * value + ord(char)) & 0xFFFFFFFF
+    return (value & 0x7FFFFFFF) % 50
+
+
 @dataclass
 class Pending:
     """A request under way; `result` waits for the answer and puts it into the transcript."""
@@ -84,6 +92,8 @@ class Script:
         # Epoch of the first member of each consumer group when it had joined: brokers count them differently.
         self._member_bases: dict[str, int] = {}
         self._member_base: int | None = None
+        # Groups whose coordinators are known to know a topic.
+        self._coordinated: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -177,6 +187,28 @@ class Script:
         name = self.unique(suffix)
         coordinator_is_ready(self.broker, name)
         return name
+
+    def await_coordinator(self, group: str, topics: list[str]) -> None:
+        """Waits until the group's coordinator knows these topics, those of them that there are: Kafka's shards follow the metadata
+        each by itself, after its brokers have answered. Asked is a group of the same shard, which is gone afterwards."""
+        asked = [topic for topic in topics if topic and (group, topic) not in self._coordinated]
+        there = [topic for topic in asked if wire.metadata(self.connection(), [topic])[topic].error == 0]
+        self._coordinated.update((group, topic) for topic in asked)
+        if not there:
+            return
+        shard = _shard(group)
+        probe = next(name for name in (f"{group}-probe-{n}" for n in itertools.count()) if _shard(name) == shard)
+        member = {"groupId": probe, "memberId": "AAAAAAAAAAAAAAAAAAAAAw", "topicPartitions": []}
+
+        def given() -> bool:
+            joining = {"memberEpoch": 0, "subscribedTopicNames": there, "rebalanceTimeoutMs": 60_000}
+            answer = self.quietly("ConsumerGroupHeartbeat", 1, **member, **joining)
+            assignment = answer["assignment"]
+            return answer["errorCode"] == 0 and assignment is not None and len(assignment["topicPartitions"]) == len(there)
+
+        await_until(given, f"the coordinator of {group} knows {there}")
+        self.quietly("ConsumerGroupHeartbeat", 1, **member, memberEpoch=-1)
+        self.quietly("DeleteGroups", 2, groupsNames=[probe])
 
     def count_member_epochs(self, group: str, joined: int) -> None:
         """From now on member epochs stand in the transcript by their distance from the one that the first member of the group

@@ -186,7 +186,7 @@ def described(connection, kind: int, name: str) -> dict[str, tuple[str, str, lis
     body = wire.Writer().i32(1).i8(kind).string(name).i32(-1).i8(1)
     reader = connection.request(DESCRIBE_CONFIGS, 1, bytes(body.data))
     reader.i32(), reader.i32()
-    assert (reader.i16(), reader.string(), reader.i8(), reader.string()) == (0, None, kind, name)
+    assert (reader.i16(), reader.string(), reader.i8(), reader.string()) == (0, "", kind, name)
 
     def synonym() -> tuple[str, str]:
         reader.string()

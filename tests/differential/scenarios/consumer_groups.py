@@ -36,6 +36,7 @@ class Modern:
         return answer
 
     def join(self, **changes) -> "Modern":
+        self.script.await_coordinator(self.group, {**self.joining, **changes}["subscribedTopicNames"] or [])
         self.ask(**{"memberEpoch": 0, **self.joining, **changes})
         return self
 
