@@ -43,7 +43,7 @@ pub async fn run(
     started: impl FnOnce(&Started),
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    crate::allocator::limit_heaps();
+    crate::allocator::set_up();
     let listener = config.kafka_listener();
     let mut registry = crate::metrics::registry();
     let metrics = NetMetrics::register(&mut registry);
@@ -53,7 +53,8 @@ pub async fn run(
     // The ports first: a second server on the same ones fails before it touches the data. Nothing is accepted before
     // the listener runs, and what is asked then is answered by the node.
     let handler = Arc::new(NodeHandler::default());
-    let (server, kafka) = Server::bind(listener, config.budget(), handler.clone(), &metrics)?;
+    let budget = config.budget();
+    let (server, kafka) = Server::bind(listener, budget.clone(), handler.clone(), &metrics)?;
     let mut http = None;
     let stop_http = Arc::new(tokio::sync::Notify::new());
     if config.http.enabled {
@@ -85,7 +86,10 @@ pub async fn run(
         }
         requests::end_long_polls(&node);
     };
-    server.run(ended).await;
+    tokio::select! {
+        () = server.run(ended) => {}
+        never = crate::allocator::give_back_after(budget) => match never {},
+    }
     let stopped = match node.failure() {
         None => {
             tracing::info!("sealing open segments");

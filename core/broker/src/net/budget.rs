@@ -119,6 +119,8 @@ struct Shared {
 struct State {
     /// All bytes charged.
     used: usize,
+    /// The most that `used` has been since [`Budget::has_fallen`] said so last.
+    peak: usize,
     /// Of those, the ticket holder's in the frame reserve.
     beyond: usize,
     ticket_held: bool,
@@ -175,6 +177,16 @@ impl Budget {
     pub fn usage(&self) -> Usage {
         let state = self.shared.state.lock();
         Usage { total: self.shared.limits.total, used: state.used, waiting: state.waiting() }
+    }
+
+    /// True when at least `by` bytes fewer are charged than were at some time before. From then on it begins anew.
+    pub fn has_fallen(&self, by: usize) -> bool {
+        let mut state = self.shared.state.lock();
+        let fallen = state.peak - state.used >= by;
+        if fallen {
+            state.peak = state.used;
+        }
+        fallen
     }
 
     /// True while anyone waits for bytes.
@@ -274,6 +286,7 @@ impl State {
 
     fn add(&mut self, share: Share, bytes: usize) {
         self.used += bytes;
+        self.peak = self.peak.max(self.used);
         match share {
             Share::Response => self.responses += bytes,
             Share::Parked => self.parked += bytes,

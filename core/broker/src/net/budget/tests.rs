@@ -65,6 +65,21 @@ fn what_is_charged_comes_back() {
 }
 
 #[test]
+fn a_fall_is_told_once() {
+    let budget = budget();
+    let first = budget.charge(30);
+    assert!(!budget.has_fallen(20));
+    drop(first);
+    let second = budget.charge(11);
+    assert!(!budget.has_fallen(20), "19 below the peak");
+    drop(second);
+    assert!(budget.has_fallen(20));
+    assert!(!budget.has_fallen(20), "it has been told");
+    drop(budget.charge(20));
+    assert!(budget.has_fallen(20), "again");
+}
+
+#[test]
 fn small_frames_pass_while_large_ones_fill_the_rest() {
     let budget = budget();
     let _bulk = budget.try_reserve(10 * MIB).unwrap();
