@@ -1,5 +1,9 @@
 """Compacted topics: the newest record of each key stays, what is deleted stays deleted, offsets never change."""
 
+import functools
+import itertools
+import time
+
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -110,6 +114,26 @@ def test_a_topic_that_is_compacted_and_deleted_does_both(broker, topic):
             return wire.list_offset(connection, topic, 0, wire.EARLIEST).offset
 
         await_until(lambda: start() > 0, "the log start moves", deadline_s=60, every_s=0.3)
+
+
+@pytest.mark.buslane_only(reason="the passes are seen in the metrics")
+def test_retention_does_not_overtake_a_slow_pass(new_broker, topic):
+    """A segment is due for retention each 0.3 s, and a pass takes several seconds."""
+    broker = new_broker({"buslane": {"compaction.check": "200ms", "compaction.rate": "128KiB", "topics.retention_check": "100ms"}}, http=True).start()
+    settings = {**COMPACTED, "cleanup_policy": "compact,delete", "segment_bytes": 65_536, "retention_bytes": 262_144}
+    broker.create_topic(topic, **settings)
+    with broker.connect() as connection:
+        start = functools.partial(wire.list_offset, connection, topic, 0, wire.EARLIEST)
+        end = time.monotonic() + 60
+        for number in itertools.count():
+            batch = wire.Batch(keys=[b"same", b"%d" % number], values=[b"x" * 10_000] * 2).encode()
+            assert wire.produce(connection, {(topic, 0): batch})[topic, 0].error == 0
+            if number > 150 and start().offset > 0 and broker.metric("buslane_compaction_passes_total") >= 3:
+                break
+            assert time.monotonic() < end, "passes come to their end, and retention goes on between them"
+            time.sleep(0.1)
+    assert "is not taken" not in broker.log_text()
+    broker.stop()
 
 
 def test_records_of_a_topic_that_is_only_compacted_are_not_deleted(broker, topic):

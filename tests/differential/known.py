@@ -75,7 +75,6 @@ KNOWN: list[Known] = [
         for what, keys in _NOT_SERVED.items()
         for key in keys
     ),
-    Known("what_is_served", "requests in version *", "42", "version 3 of DeleteGroups is not served yet", "0 to 3", "0 to 2"),
     # Settings.
     *(known for row in table(TOPIC_FIXED) if row["setting"] not in _SAME_EVERYWHERE for known in _of_a_setting(row)),
     Known("each_topic_setting[max.message.bytes]", "*", "errorCode", "no batch is smaller than 61 bytes", "NONE", "INVALID_CONFIG"),

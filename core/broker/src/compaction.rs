@@ -109,7 +109,10 @@ impl Rounds {
 
     async fn pass(&mut self, due: Due) {
         let partition = due.partition.clone();
-        match pass::run(&self.node, due, &self.settings()).await {
+        self.node.set_compacting(Some(partition.id));
+        let outcome = pass::run(&self.node, due, &self.settings()).await;
+        self.node.set_compacting(None);
+        match outcome {
             Ok(Some(pass::Done { clean_end_offset, cleaned })) => {
                 self.failed.remove(&partition.id);
                 self.metrics.passes.inc();

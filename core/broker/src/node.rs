@@ -131,6 +131,8 @@ pub struct Node {
     syncer: Mutex<Option<Syncer>>,
     scrubber: Mutex<Option<Scrubber>>,
     compactor: Mutex<Option<Compactor>>,
+    /// The partition that is being compacted.
+    compacting: Mutex<Option<TopicPartition>>,
     writable: AtomicBool,
     stopping: AtomicBool,
     failure: watch::Sender<Option<String>>,
@@ -217,6 +219,7 @@ impl Node {
             syncer: Mutex::new(Some(syncer)),
             scrubber: Mutex::new(None),
             compactor: Mutex::new(None),
+            compacting: Mutex::new(None),
             writable: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             failure: watch::Sender::new(None),
@@ -428,6 +431,17 @@ impl Node {
     /// Why the node cannot go on, once that is so: its metadata or its store can write nothing more.
     pub fn failure(&self) -> Option<String> {
         self.failure.borrow().clone()
+    }
+
+    /// Notes which partition is being compacted; one at a time is.
+    pub(crate) fn set_compacting(&self, partition: Option<TopicPartition>) {
+        *self.compacting.lock() = partition;
+    }
+
+    /// Whether a partition is being compacted. Retention leaves it alone meanwhile, as the pass would be for nothing once a
+    /// segment is gone that takes part.
+    pub(crate) fn is_compacting(&self, partition: TopicPartition) -> bool {
+        *self.compacting.lock() == Some(partition)
     }
 
     /// Returns when there is a [`Node::failure`].

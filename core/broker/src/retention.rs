@@ -86,7 +86,9 @@ fn due(node: &Node) -> Vec<(Arc<Partition>, i64, LeaderEpoch)> {
     // What the brokers keep for themselves goes by other rules than age and size, whatever the server's settings are.
     for topic in topics.iter().filter(|topic| topic.config.delete && !is_internal(&topic.name)) {
         for partition in &topic.partitions {
-            let Some(p) = image.partition(partition.id) else { continue };
+            let Some(p) = image.partition(partition.id).filter(|_| !node.is_compacting(partition.id)) else {
+                continue;
+            };
             let written_ms = |segment: &SegmentImage| partition.written_ms(segment);
             let start = new_log_start(p, partition.open_bytes(), &topic.config, now_ms, written_ms);
             due.extend(start.map(|offset| (partition.clone(), offset, p.epoch)));

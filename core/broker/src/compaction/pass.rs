@@ -60,7 +60,7 @@ pub(super) async fn run(
                 Ok(Some(done))
             }
             Err(refused) => {
-                // The chain moved on meanwhile: retention, DeleteRecords, another owner.
+                // The chain moved on meanwhile: DeleteRecords, another owner.
                 tracing::info!(?partition, %refused, "what was compacted is not taken; it is done again");
                 let node = node.clone();
                 // Where it fails they are orphans at the next start.
@@ -69,7 +69,7 @@ pub(super) async fn run(
                 Ok(None)
             }
         },
-        // It may have happened all the same: what the chain does not know goes after the next start.
+        // With one voter the node ends by itself then, and its next start removes what the chain does not know.
         Err(code) => Err(anyhow::anyhow!("no answer from the metadata ({code})")),
     }
 }

@@ -111,7 +111,7 @@ pub static SERVED: &[Served] = &[
     served(ApiKey::AlterConfigs, 0, 2),
     served(ApiKey::DescribeLogDirs, 1, 5),
     served(ApiKey::CreatePartitions, 0, 3),
-    served(ApiKey::DeleteGroups, 0, 2),
+    served(ApiKey::DeleteGroups, 0, 3),
     served(ApiKey::ElectLeaders, 0, 2),
     served(ApiKey::IncrementalAlterConfigs, 0, 1),
     served(ApiKey::OffsetDelete, 0, 0),
