@@ -181,7 +181,7 @@ def test_requests_beyond_the_budget_wait_outside(target):
         for connection in left:
             connection.close()
     # What waited is given back.
-    await_until(lambda: target.memory_kib() // 1024 < GIVEN_BACK_MIB, "the memory is given back", 10, 0.2)
+    await_until(lambda: target.memory_kib() // 1024 < GIVEN_BACK_MIB, "the memory is given back", 15, 0.2)
 
 
 class TestLimits:

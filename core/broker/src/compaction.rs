@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::metrics::CompactionMetrics;
 use crate::node::Node;
+use crate::retention;
 use due::Due;
 
 /// How often, how fast, and with how much memory.
@@ -109,9 +110,11 @@ impl Rounds {
 
     async fn pass(&mut self, due: Due) {
         let partition = due.partition.clone();
-        self.node.set_compacting(Some(partition.id));
-        let outcome = pass::run(&self.node, due, &self.settings()).await;
-        self.node.set_compacting(None);
+        let node = self.node.clone();
+        let _compacting = node.compacting(partition.id).await;
+        let outcome = pass::run(&node, due, &self.settings()).await;
+        // It had to wait; in passes that follow on each other it would do so for ever.
+        retention::pass_over(&node, &partition).await;
         match outcome {
             Ok(Some(pass::Done { clean_end_offset, cleaned })) => {
                 self.failed.remove(&partition.id);

@@ -133,12 +133,23 @@ pub struct Node {
     compactor: Mutex<Option<Compactor>>,
     /// The partition that is being compacted.
     compacting: Mutex<Option<TopicPartition>>,
+    /// Held by retention from its look to its commit, and to begin a pass of compaction.
+    pub(crate) log_starts: tokio::sync::Mutex<()>,
     writable: AtomicBool,
     stopping: AtomicBool,
     failure: watch::Sender<Option<String>>,
     /// The image that the topics are made from.
     pub(crate) following: Mutex<Arc<Image>>,
     _data: DataDir,
+}
+
+/// See [`Node::compacting`].
+pub(crate) struct Compacting<'n>(&'n Node);
+
+impl Drop for Compacting<'_> {
+    fn drop(&mut self) {
+        *self.0.compacting.lock() = None;
+    }
 }
 
 impl Node {
@@ -220,6 +231,7 @@ impl Node {
             scrubber: Mutex::new(None),
             compactor: Mutex::new(None),
             compacting: Mutex::new(None),
+            log_starts: tokio::sync::Mutex::default(),
             writable: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             failure: watch::Sender::new(None),
@@ -433,9 +445,11 @@ impl Node {
         self.failure.borrow().clone()
     }
 
-    /// Notes which partition is being compacted; one at a time is.
-    pub(crate) fn set_compacting(&self, partition: Option<TopicPartition>) {
-        *self.compacting.lock() = partition;
+    /// Notes which partition is being compacted, until what is returned is dropped. One at a time is.
+    pub(crate) async fn compacting(&self, partition: TopicPartition) -> Compacting<'_> {
+        let _not_meanwhile = self.log_starts.lock().await;
+        *self.compacting.lock() = Some(partition);
+        Compacting(self)
     }
 
     /// Whether a partition is being compacted. Retention leaves it alone meanwhile, as the pass would be for nothing once a

@@ -7,7 +7,7 @@ use buslane_meta::{PartitionImage, SegmentImage, SegmentStatus};
 use buslane_wire::ids::LeaderEpoch;
 
 use crate::node::Node;
-use crate::partitions::Partition;
+use crate::partitions::{Partition, Topic};
 use crate::topic_config::TopicConfig;
 use crate::topics::is_internal;
 
@@ -56,15 +56,31 @@ pub async fn run(node: &Arc<Node>, check: Duration) {
 const BATCH: usize = 1_000;
 
 async fn pass(node: &Arc<Node>) {
-    let due = {
-        let node = node.clone();
-        // Off the runtime's threads: a segment without timestamps is looked for on the disk.
-        let found = node.runtime.clone().spawn_blocking(move || due(&node)).await;
-        match found {
-            Ok(due) => due,
-            Err(ended) => return tracing::error!(%ended, "retention found nothing out"),
-        }
-    };
+    // No pass of compaction is begun between the look and the commit: it would be for nothing.
+    let _no_other = node.log_starts.lock().await;
+    let looking = node.clone();
+    // Off the runtime's threads: a segment without timestamps is looked for on the disk.
+    match node.runtime.spawn_blocking(move || due(&looking)).await {
+        Ok(due) => drop_segments(node, &due).await,
+        Err(ended) => tracing::error!(%ended, "retention found nothing out"),
+    }
+}
+
+/// Looks at one partition, which may be being compacted.
+pub async fn pass_over(node: &Arc<Node>, partition: &Arc<Partition>) {
+    let (looking, partition) = (node.clone(), partition.clone());
+    let found = node.runtime.spawn_blocking(move || {
+        let topics = looking.topics.load_full();
+        let topic = topics.with_id(partition.id.topic).filter(|topic| goes_by_age_and_size(topic))?;
+        due_of(&looking, topic, &partition)
+    });
+    match found.await {
+        Ok(due) => drop_segments(node, due.as_slice()).await,
+        Err(ended) => tracing::error!(%ended, "retention found nothing out"),
+    }
+}
+
+async fn drop_segments(node: &Arc<Node>, due: &[Due]) {
     for batch in due.chunks(BATCH) {
         let starts: Vec<_> =
             batch.iter().map(|(partition, offset, epoch)| (partition.id, *offset, *epoch)).collect();
@@ -78,23 +94,31 @@ async fn pass(node: &Arc<Node>) {
     }
 }
 
-/// The partitions whose log should start later, where, and as of which epoch.
-fn due(node: &Node) -> Vec<(Arc<Partition>, i64, LeaderEpoch)> {
-    let (image, topics) = (node.consensus.image(), node.topics.load_full());
+/// A partition whose log should start later, where, and as of which epoch.
+type Due = (Arc<Partition>, i64, LeaderEpoch);
+
+/// All of them, except one that is being compacted: its turn comes at the end of that pass.
+fn due(node: &Node) -> Vec<Due> {
+    let topics = node.topics.load_full();
+    let of_topic = |topic: &Arc<Topic>| -> Vec<Due> {
+        let partitions = topic.partitions.iter().filter(|partition| !node.is_compacting(partition.id));
+        partitions.filter_map(|partition| due_of(node, topic, partition)).collect()
+    };
+    topics.iter().filter(|topic| goes_by_age_and_size(topic)).flat_map(of_topic).collect()
+}
+
+/// What the brokers keep for themselves goes by other rules, whatever the server's settings are.
+fn goes_by_age_and_size(topic: &Topic) -> bool {
+    topic.config.delete && !is_internal(&topic.name)
+}
+
+fn due_of(node: &Node, topic: &Topic, partition: &Arc<Partition>) -> Option<Due> {
+    let image = node.consensus.image();
+    let p = image.partition(partition.id)?;
+    let written_ms = |segment: &SegmentImage| partition.written_ms(segment);
     let now_ms = node.context.clock.wall_ms();
-    let mut due = Vec::new();
-    // What the brokers keep for themselves goes by other rules than age and size, whatever the server's settings are.
-    for topic in topics.iter().filter(|topic| topic.config.delete && !is_internal(&topic.name)) {
-        for partition in &topic.partitions {
-            let Some(p) = image.partition(partition.id).filter(|_| !node.is_compacting(partition.id)) else {
-                continue;
-            };
-            let written_ms = |segment: &SegmentImage| partition.written_ms(segment);
-            let start = new_log_start(p, partition.open_bytes(), &topic.config, now_ms, written_ms);
-            due.extend(start.map(|offset| (partition.clone(), offset, p.epoch)));
-        }
-    }
-    due
+    let start = new_log_start(p, partition.open_bytes(), &topic.config, now_ms, written_ms)?;
+    Some((partition.clone(), start, p.epoch))
 }
 
 #[cfg(test)]

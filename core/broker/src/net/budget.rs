@@ -119,8 +119,9 @@ struct Shared {
 struct State {
     /// All bytes charged.
     used: usize,
-    /// The most that `used` has been since [`Budget::has_fallen`] said so last.
+    /// The most that `used` has been since [`Budget::has_fallen`] was last true, and since it was last asked.
     peak: usize,
+    recent: usize,
     /// Of those, the ticket holder's in the frame reserve.
     beyond: usize,
     ticket_held: bool,
@@ -179,12 +180,15 @@ impl Budget {
         Usage { total: self.shared.limits.total, used: state.used, waiting: state.waiting() }
     }
 
-    /// True when at least `by` bytes fewer are charged than were at some time before. From then on it begins anew.
+    /// True when since the last time this was asked at least `by` bytes fewer were charged, all the time, than at some time
+    /// before. From then on it begins anew. Load that comes and goes between two looks is no fall.
     pub fn has_fallen(&self, by: usize) -> bool {
         let mut state = self.shared.state.lock();
-        let fallen = state.peak - state.used >= by;
+        let used = state.used;
+        let recent = std::mem::replace(&mut state.recent, used);
+        let fallen = state.peak - recent >= by;
         if fallen {
-            state.peak = state.used;
+            state.peak = recent;
         }
         fallen
     }
@@ -287,6 +291,7 @@ impl State {
     fn add(&mut self, share: Share, bytes: usize) {
         self.used += bytes;
         self.peak = self.peak.max(self.used);
+        self.recent = self.recent.max(self.used);
         match share {
             Share::Response => self.responses += bytes,
             Share::Parked => self.parked += bytes,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::{Charge, Share};
+use super::budget::{Budget, Charge, Share};
 use super::frame::{Frame, FrameReader, ReadError};
 use super::handler::{ConnectionContext, Outcome, RequestHandler};
 use super::limits::ConnectionLimits;
@@ -63,6 +63,8 @@ struct InFlight<'h> {
     state: State<'h>,
     tag: RequestTag,
     started: Instant,
+    /// Bytes of its response in memory, once there is one.
+    held: usize,
 }
 
 struct Admitting {
@@ -150,10 +152,12 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
     }
 
     fn poll_steps<T: Transport>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<Closed> {
-        for request in &mut self.in_flight {
-            request.poll(cx);
-        }
         self.unmute();
+        let mut mute = Duration::ZERO;
+        for request in &mut self.in_flight {
+            mute = mute.max(request.poll(cx, &self.context.budget));
+        }
+        self.mute(mute);
         loop {
             let blocked = self.read(cx, io);
             self.retire();
@@ -179,13 +183,18 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             && (self.reader.in_body()
                 || self.muted_until.is_none()
                     && self.in_flight.len() < self.limits.in_flight_max
-                    && self.writer.memory() <= UNWRITTEN_MAX)
+                    && self.unwritten() <= UNWRITTEN_MAX)
+    }
+
+    /// Bytes in memory of all responses that there are, those behind a request that still runs, too.
+    fn unwritten(&self) -> usize {
+        self.writer.memory() + self.in_flight.iter().map(|request| request.held).sum::<usize>()
     }
 
     /// Reads no further request for a while. Being silent meanwhile is not being idle.
-    fn mute(&mut self, now: Instant, time: Duration) {
+    fn mute(&mut self, time: Duration) {
         if time > Duration::ZERO {
-            let until = now + time.min(self.limits.idle_max);
+            let until = Instant::now() + time.min(self.limits.idle_max);
             self.muted_until = Some(self.muted_until.map_or(until, |other| other.max(until)));
         }
     }
@@ -233,7 +242,7 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
         let Some(needed) = self.handler.memory_needed(self.context, &frame) else {
             let tag = self.metrics.request(&frame);
             let state = State::Done(Outcome::Close);
-            self.in_flight.push_back(InFlight { state, tag, started: Instant::now() });
+            self.in_flight.push_back(InFlight { state, tag, started: Instant::now(), held: 0 });
             return self.retire();
         };
         let (budget, share) = (&self.context.budget, Share::of_work(frame.len()));
@@ -249,17 +258,18 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
         self.last_active = started;
         let tag = self.metrics.request(&frame);
         let state = State::Running(Box::pin(self.handler.handle(self.context, frame)));
-        let mut request = InFlight { state, tag, started };
+        let mut request = InFlight { state, tag, started, held: 0 };
         // The step that must happen in order happens here, before the next frame is looked at.
-        request.poll(cx);
+        let mute = request.poll(cx, &self.context.budget);
         self.in_flight.push_back(request);
+        self.mute(mute);
         self.retire();
     }
 
     /// Hands finished requests to the writer, up to the first one that is not.
     fn retire(&mut self) {
         while let Some(InFlight { state: State::Done(_), .. }) = self.in_flight.front() {
-            let Some(InFlight { state: State::Done(outcome), tag, started }) = self.in_flight.pop_front()
+            let Some(InFlight { state: State::Done(outcome), tag, started, .. }) = self.in_flight.pop_front()
             else {
                 unreachable!("the front was just seen");
             };
@@ -271,11 +281,8 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
             };
             self.metrics.handled(tag, now - started, errors);
             match outcome {
-                Outcome::Respond(response) => {
-                    self.mute(now, response.mute);
-                    self.writer.push(response);
-                }
-                Outcome::Silent { mute } => self.mute(now, mute),
+                Outcome::Respond(response) => self.writer.push(response),
+                Outcome::Silent { .. } => {}
                 Outcome::Close => {
                     // Requests behind it are not answered.
                     self.in_flight.clear();
@@ -350,11 +357,21 @@ impl<'h, H: RequestHandler> Connection<'h, H> {
 }
 
 impl InFlight<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        if let State::Running(future) = &mut self.state
-            && let Poll::Ready(outcome) = future.as_mut().poll(cx)
-        {
-            self.state = State::Done(outcome);
-        }
+    /// Goes on with it. A response is charged as soon as it is there, whatever still stands before it, and from then on the
+    /// connection is muted for the time returned.
+    fn poll(&mut self, cx: &mut Context<'_>, budget: &Budget) -> Duration {
+        let State::Running(future) = &mut self.state else { return Duration::ZERO };
+        let Poll::Ready(mut outcome) = future.as_mut().poll(cx) else { return Duration::ZERO };
+        let mute = match &mut outcome {
+            Outcome::Respond(response) => {
+                response.charge(budget);
+                self.held = response.memory_len();
+                response.mute
+            }
+            Outcome::Silent { mute } => *mute,
+            Outcome::Close => Duration::ZERO,
+        };
+        self.state = State::Done(outcome);
+        mute
     }
 }

@@ -7,7 +7,7 @@ use buslane_log::fs::FsFile;
 use buslane_wire::{Encoder, ErrorCode, PieceBody};
 use bytes::Bytes;
 
-use super::budget::Charge;
+use super::budget::{Budget, Charge};
 
 /// One stretch of a response.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Response {
     pub(super) pieces: Vec<Piece>,
     pub(super) len: u64,
     pub(super) reserved: Option<Charge>,
+    /// For what is not reserved.
+    pub(super) rest: Option<Charge>,
     pub(super) errors: Vec<(ErrorCode, u64)>,
     pub(super) mute: Duration,
 }
@@ -70,7 +72,7 @@ impl Response {
         };
         let size = size.expect("a response begins with its size");
         assert_eq!(i64::from(size) + 4, len as i64, "the announced and the real size of a response");
-        Response { pieces, len, reserved: None, errors: Vec::new(), mute: Duration::ZERO }
+        Response { pieces, len, reserved: None, rest: None, errors: Vec::new(), mute: Duration::ZERO }
     }
 
     /// Takes the one response frame and its error codes out of an encoder and leaves it empty. `resolve` says where the bytes of an
@@ -106,7 +108,21 @@ impl Response {
         self
     }
 
-    /// Once this response stands in line to be written, the connection begins to read no further request for so long
+    /// Sees to it that its bytes in memory are charged, and no more than those.
+    pub(super) fn charge(&mut self, budget: &Budget) {
+        let memory = self.memory_len();
+        if let Some(reserved) = &mut self.reserved
+            && reserved.bytes() > memory
+        {
+            reserved.shrink_to(memory);
+        }
+        let charged = [&self.reserved, &self.rest].into_iter().flatten().map(Charge::bytes).sum::<usize>();
+        if charged < memory {
+            self.rest = Some(budget.charge(memory - self.reserved.as_ref().map_or(0, Charge::bytes)));
+        }
+    }
+
+    /// From when this response is made, the connection begins to read no further request for so long
     /// (KIP-219), but not longer than it may be idle.
     pub fn muting(mut self, mute: Duration) -> Response {
         self.mute = mute;

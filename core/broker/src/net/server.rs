@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -29,12 +29,6 @@ const BACKLOG: i32 = 1024;
 
 /// First and longest pause after an accept that failed for want of files or memory.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// Bytes that a socket to a client on this host may hold to be sent; Linux takes twice as much. There is no distance whose
-/// bytes under way would need more. With more, up to several MiB by its own tuning, many readers of the same records are so
-/// far apart that each finds other records in the processor's cache (`bench/RESULTS.md`). Kafka has about as little for every
-/// client (`socket.send.buffer.bytes`), which remote ones pay for with `buffer / round trip time` at most.
-const SAME_HOST_SEND_BUFFER: usize = 128 << 10;
 
 /// A listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -221,13 +215,13 @@ async fn serve<H: RequestHandler>(
         tracing::debug!(%peer, %error, "the connection was gone at once");
         return;
     }
-    let local = stream.local_addr().unwrap_or(peer);
-    if peer.ip() == local.ip() {
-        // Only a hint: without it the connection works as well.
-        let _ = SockRef::from(&stream).set_send_buffer_size(SAME_HOST_SEND_BUFFER);
-    }
-    let context =
-        ConnectionContext { id, listener: shared.name.clone(), peer, local, budget: shared.budget.clone() };
+    let context = ConnectionContext {
+        id,
+        listener: shared.name.clone(),
+        peer,
+        local: stream.local_addr().unwrap_or(peer),
+        budget: shared.budget.clone(),
+    };
     let closed = converse(&shared, &context, stream).await;
     let reason = CloseReason::of(&closed);
     shared.metrics.closed(reason);

@@ -113,15 +113,10 @@ impl ResponseWriter {
     }
 
     /// Puts a response at the end of the queue and charges its bytes, less what was reserved for them.
-    pub fn push(&mut self, response: Response) {
+    pub fn push(&mut self, mut response: Response) {
+        response.charge(&self.budget);
         let memory = response.memory_len();
-        let mut charges: Vec<Charge> = response.reserved.into_iter().collect();
-        let reserved = charges.iter().map(Charge::bytes).sum();
-        match charges.first_mut() {
-            Some(charge) if reserved > memory => charge.shrink_to(memory),
-            _ if memory > reserved => charges.push(self.budget.charge(memory - reserved)),
-            _ => {}
-        }
+        let charges: Vec<Charge> = response.reserved.into_iter().chain(response.rest).collect();
         self.memory += memory;
         self.items.extend(response.pieces.into_iter().map(|piece| match piece {
             Piece::Bytes(bytes) => Item::Bytes(bytes),

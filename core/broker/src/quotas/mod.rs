@@ -82,7 +82,8 @@ impl Quotas {
         let (now_ms, who) = (self.clock.now_ms(), self.hasher.hash_one(address.to_canonical()));
         let mut meters = self.meters.lock();
         let rate = meters.rate(MeterId { key: KEY, who: Some(who) }, now_ms);
-        let wait = Duration::from_millis(rate.charge(1.0, limit, now_ms));
+        // At most a window, as in Kafka: it comes again, and is counted again.
+        let wait = Duration::from_millis(rate.charge(1.0, limit, now_ms).min(rate::WINDOW_MS as u64));
         if wait > Duration::ZERO {
             rate.take_back(1.0, now_ms);
             self.metrics.throttled(KEY, wait);
@@ -124,5 +125,47 @@ mod tests {
         // Within half a second each would be free again after the same time.
         assert!(held[25..].iter().all(|hold| (1..=500).contains(&hold.as_millis())), "{held:?}");
         assert_eq!(quotas.connecting("10.0.0.2".parse().unwrap()), Duration::ZERO);
+    }
+    #[test]
+    fn a_connection_is_held_for_a_window_at_most() {
+        let quotas = Quotas::new(Clock::start());
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let entity = || QuotaEntity { user: None, client_id: None, ip: Some(None.into()) };
+        let limited = |limit| {
+            [(
+                entity(),
+                Arc::new([(QuotaKey::ConnectionCreationRate, QuotaValue::new(limit).unwrap())].into()),
+            )]
+        };
+        quotas.follow(&limited(1_000.0).into_iter().collect());
+        assert!((0..1_000).all(|_| quotas.connecting(address).is_zero()));
+        quotas.follow(&limited(1.0).into_iter().collect());
+        assert_eq!(
+            quotas.connecting(address),
+            Duration::from_secs(1),
+            "and not until the average is 1 again"
+        );
+    }
+
+    #[test]
+    fn a_produce_request_without_an_answer_costs_no_time() {
+        let quotas = Quotas::new(Clock::start());
+        let entity = QuotaEntity { user: None, client_id: Some(None.into()), ip: None };
+        let values = [(QuotaKey::RequestPercentage, QuotaValue::new(0.001).unwrap())];
+        quotas.follow(&[(entity, Arc::new(values.into()))].into_iter().collect());
+        let throttled = |answered: bool| {
+            for _ in 0..2 {
+                let usage = quotas.begin();
+                usage.step(|| usage.identify(Some("client")));
+                usage.step(|| std::thread::sleep(Duration::from_millis(20)));
+                usage.produced(1, answered);
+                usage.finish();
+            }
+            let next = quotas.begin();
+            next.step(|| next.identify(Some("client")));
+            next.finish() > 0
+        };
+        assert!(!throttled(false));
+        assert!(throttled(true));
     }
 }

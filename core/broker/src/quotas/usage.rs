@@ -36,6 +36,8 @@ struct State {
     charged: Duration,
     /// Until when no partition may be created or deleted, in milliseconds of the broker's clock.
     mutations_end_ms: i64,
+    /// Its time is not charged.
+    free: bool,
     /// The response has its throttle time.
     settled: bool,
     mute: Duration,
@@ -92,7 +94,8 @@ impl<'n> Usage<'n> {
         let by_bytes = measured.rate(&state, QuotaKey::ProducerByteRate, |rate, limit, now_ms| {
             rate.charge(bytes as f64, limit, now_ms)
         });
-        let by_time = if answered { measured.charge_time(&mut state) } else { 0 };
+        state.free = !answered;
+        let by_time = measured.charge_time(&mut state);
         measured.settle(&mut state, (QuotaKey::ProducerByteRate, by_bytes), by_time)
     }
 
@@ -165,7 +168,7 @@ impl Measured<'_> {
 
     /// Charges the time spent that was not charged yet, in percent of a second; the wait is a window at most (KIP-124).
     fn charge_time(&self, state: &mut State) -> u64 {
-        if !self.timed {
+        if !self.timed || state.free {
             return 0;
         }
         let spent = state.spent + state.step_began.map_or(Duration::ZERO, |began| began.elapsed());

@@ -69,12 +69,7 @@ pub async fn handle(
 ) -> Result<Answer, Unanswerable> {
     let request: DescribeClientQuotasRequest<'_> = decode(body, context.version)?;
     let image = node.consensus.image();
-    if image.quotas.len() > ENTITIES_AT_ONCE {
-        // Told all at once they are 20 MB at most.
-        memory.becomes_wide();
-        tokio::task::yield_now().await;
-    }
-    match filter(&request.components, request.strict) {
+    let answer = || match filter(&request.components, request.strict) {
         Ok(filter) => context.answer(&DescribeClientQuotasResponse {
             entries: Some(found(&image, &filter)),
             ..Default::default()
@@ -85,7 +80,9 @@ pub async fn handle(
             entries: None,
             ..Default::default()
         }),
-    }
+    };
+    // Told all at once they are 20 MB at most. In the first poll: while they wait to be sent no further request is begun.
+    if image.quotas.len() > ENTITIES_AT_ONCE { memory.wide_step(answer) } else { answer() }
 }
 
 fn filter<'a>(components: &[ComponentData<'a>], strict: bool) -> Result<Filter<'a>, Refused> {

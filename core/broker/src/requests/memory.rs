@@ -174,6 +174,11 @@ impl Memory<'_> {
         self.charge.lock().take().map(Charge::into_response)
     }
 
+    /// Does a part of a step as a wide request does all of its steps.
+    pub fn wide_step<T>(&self, step: impl FnOnce() -> T) -> T {
+        if self.wide.load(Ordering::Relaxed) { step() } else { alone(step) }
+    }
+
     /// Does one step of serving the request.
     pub fn step<T>(&self, step: impl FnOnce() -> T) -> T {
         if self.wide.load(Ordering::Relaxed) { alone(step) } else { step() }

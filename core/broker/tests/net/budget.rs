@@ -22,6 +22,33 @@ fn closed(reason: &str) -> String {
 }
 
 #[tokio::test]
+async fn answers_behind_a_request_that_waits_are_charged_and_stop_reading() {
+    let (settings, budget) = tight();
+    let server = start_with(settings, budget, Obedient::default());
+    let mut client = server.connect().await;
+    client.ask(0, &Ask::Wait(1)).await;
+    for n in 1..=20 {
+        client.ask(n, &Ask::Large(MIB as u32 - 1_000)).await;
+    }
+    // The one that waits, and as many as it takes to be above 1 MiB.
+    soon(server.handler.until_started(3)).await;
+    let mut other = server.connect().await;
+    for n in 100..150 {
+        other.ask(n, &Ask::Echo(vec![])).await;
+        soon(other.answer()).await.unwrap();
+    }
+    assert_eq!(server.handler.started.lock().len(), 53, "no more of them are begun");
+    let used = server.budget.usage().used;
+    assert!((2 * MIB - 2_000..3 * MIB).contains(&used), "{used}");
+    server.handler.open(1);
+    for n in 0..=20 {
+        assert_eq!(soon(client.answer()).await.unwrap().0, n);
+    }
+    soon(server.until_metric(r#"buslane_memory_budget_used_bytes{listener="test"}"#, 0.0)).await;
+    soon(server.stop()).await;
+}
+
+#[tokio::test]
 async fn over_budget_large_requests_wait_small_ones_pass_and_all_recover() {
     let (settings, budget) = tight();
     let server = start_with(settings, budget, Obedient::default());

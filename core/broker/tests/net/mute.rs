@@ -34,7 +34,7 @@ async fn the_answer_comes_at_once_and_the_next_request_is_served_after_the_time(
 async fn a_request_without_an_answer_mutes_too_and_the_longest_time_counts() {
     let (server, mut client) = connected().await;
     let begun = Instant::now();
-    let together: Vec<u8> = [(1, Ask::Mute(1, 7_000)), (2, Ask::Silent(3_000)), (3, Ask::Echo(vec![]))]
+    let together: Vec<u8> = [(1, Ask::Mute(1, 7_000)), (2, Ask::Echo(vec![])), (3, Ask::Silent(3_000))]
         .iter()
         .flat_map(|(correlation, ask)| framed(&ask.body(*correlation)))
         .collect();
@@ -42,13 +42,30 @@ async fn a_request_without_an_answer_mutes_too_and_the_longest_time_counts() {
     client.stream.write_all(&together).await.unwrap();
     eventually(server.handler.until_started(3)).await;
     server.handler.open(1);
-    for answered in [1, 3] {
+    for answered in [1, 2] {
         assert_eq!(eventually(client.answer()).await.unwrap().0, answered);
     }
     client.ask(4, &Ask::Silent(3_000)).await;
     client.ask(5, &Ask::Echo(vec![])).await;
     assert_eq!(eventually(client.answer()).await.unwrap().0, 5);
     assert_eq!(begun.elapsed().as_secs(), 10, "seven seconds, and then three");
+    eventually(server.stop()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_behind_one_that_waits_mutes_at_once() {
+    let (server, mut client) = connected().await;
+    let begun = Instant::now();
+    client.ask(1, &Ask::Wait(1)).await;
+    client.ask(2, &Ask::Mute(0, 3_000)).await;
+    client.ask(3, &Ask::Echo(vec![])).await;
+    eventually(server.handler.until_started(3)).await;
+    assert_eq!(begun.elapsed().as_secs(), 3);
+    server.handler.open(1);
+    for answered in [1, 2, 3] {
+        assert_eq!(eventually(client.answer()).await.unwrap().0, answered);
+    }
+    assert_eq!(begun.elapsed().as_secs(), 3);
     eventually(server.stop()).await;
 }
 

@@ -65,17 +65,20 @@ fn what_is_charged_comes_back() {
 }
 
 #[test]
-fn a_fall_is_told_once() {
+fn a_fall_is_told_once_and_when_it_has_lasted() {
     let budget = budget();
     let first = budget.charge(30);
     assert!(!budget.has_fallen(20));
     drop(first);
+    assert!(!budget.has_fallen(20), "it was still there after the last look");
     let second = budget.charge(11);
     assert!(!budget.has_fallen(20), "19 below the peak");
     drop(second);
+    assert!(!budget.has_fallen(20), "11 since the last look");
     assert!(budget.has_fallen(20));
     assert!(!budget.has_fallen(20), "it has been told");
     drop(budget.charge(20));
+    assert!(!budget.has_fallen(20));
     assert!(budget.has_fallen(20), "again");
 }
 
