@@ -398,7 +398,7 @@ def old_message_set(magic: int, value: bytes = b"old") -> bytes:
 
 @dataclass
 class StoredBatch:
-    """The header of a batch as fetched, with its records when they are not compressed."""
+    """The header of a batch as fetched, with its records' values when they are not compressed and the CRC is right."""
 
     base_offset: int
     batch_length: int
@@ -422,23 +422,23 @@ class StoredBatch:
 
 
 def parse_batches(data: bytes) -> list[StoredBatch]:
-    """Whole batches in `data`; a cut last one is left out, as clients do."""
+    """Whole batches in `data`; a cut last one is left out, as clients do, and so is all from an impossible length on."""
     batches = []
     at = 0
     while at + 61 <= len(data):
-        reader = Reader(data)
-        reader.at = at
-        base_offset, length = reader.i64(), reader.i32()
-        if at + 12 + length > len(data):
+        length = int.from_bytes(data[at + 8 : at + 12], "big", signed=True)
+        if length < 49 or at + 12 + length > len(data):
             break
+        reader = Reader(data[at : at + 12 + length])
+        base_offset, length = reader.i64(), reader.i32()
         leader_epoch, magic = reader.i32(), reader.i8()
         crc = reader._unpack(">I")
-        crc_is_right = crc32c(data[at + 21 : at + 12 + length]) == crc
+        crc_is_right = crc32c(reader.data[21:]) == crc
         attributes, last_delta = reader.i16(), reader.i32()
         base_timestamp, max_timestamp = reader.i64(), reader.i64()
         producer_id, producer_epoch, base_sequence, count = reader.i64(), reader.i16(), reader.i32(), reader.i32()
         values = []
-        if attributes & 7 == 0:
+        if attributes & 7 == 0 and magic == 2 and crc_is_right:
             for _ in range(count):
                 reader.varint(), reader.i8(), reader.varint(), reader.varint()
                 key_size = reader.varint()
