@@ -79,6 +79,8 @@ pub fn run(args: &ServerArgs) -> Outcome {
     let config = ServerConfig::load(args.config.as_deref(), &args.overrides())
         .map_err(|errors| Failure::usage(format!("the configuration is wrong:\n{errors}")))?;
     buslane_broker::net::raise_open_files_limit();
+    // Before there are threads, each of which would take a heap of its own.
+    buslane_broker::set_up_allocator();
     let data = config.server.data.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

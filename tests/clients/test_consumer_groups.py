@@ -292,13 +292,21 @@ def migrate(broker, clients: list[str]) -> None:
 def blend(broker, client: str) -> None:
     """A member of the classic protocol beside one of the consumer protocol, which is the first and the last."""
     group = consumers(broker, f"blend-{client}", 4)
+
+    def await_rest() -> None:
+        """A member of the classic protocol joins anew for each change, and may first have all that it had before: what it
+        reads meanwhile is read again."""
+        group.await_shared()
+        await_until(lambda: type_of(broker, group.name) == ("Consumer", "Stable"), "the group is at rest", WAIT_S)
+        group.await_shared()
+
     group.join("java")
-    group.await_shared()
+    await_rest()
     group.produce(10)
     group.read_all()
     old = group.join(client, protocol="classic")
     for _ in range(2):
-        group.await_shared()
+        await_rest()
         group.produce(10)
         group.read_all()
         if len(group.members) == 2:
@@ -306,7 +314,7 @@ def blend(broker, client: str) -> None:
     types = collections.Counter(member.type for member in described(broker, group.name).members)
     assert types == {0: 1, 1: 2}
     group.leave(old)
-    group.await_shared()
+    await_rest()
     group.produce(10)
     group.read_all()
     group.close()

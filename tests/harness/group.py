@@ -84,12 +84,22 @@ class Group:
         except AssertionError:
             pass  # the comparison tells what is missing
         found = sorted(self.read())
-        assert found == expected, f"missing {sorted(set(expected) - set(found))[:9]}, {len(found)} of {len(expected)}; {self.state()}"
+        assert found == expected, f"missing {sorted(set(expected) - set(found))[:9]}, {self.read_again()}; {self.state()}"
         for member in self.members:
             for index in member.assignment:
                 read = [(offset, value) for at, offset, value in member.records if at == index]
                 assert read == sorted(read) and all(value == b"%d" % offset for offset, value in read)
             member.commit()
+
+    def read_again(self) -> str:
+        """What was read more than once: partition, offset and member, the first reading first."""
+        everybody = self.members + self.gone
+        reads = sorted((at, index, offset, number) for number, member in enumerate(everybody) for (_, at), (index, offset, _) in zip(member.reads, member.records))
+        readers: dict[tuple[int, int], list[int]] = {}
+        for _, index, offset, number in reads:
+            readers.setdefault((index, offset), []).append(number)
+        again = [f"{index}-{offset} by members {who}" for (index, offset), who in readers.items() if len(who) > 1]
+        return f"{len(again)} again: {again[:9]}"
 
     def committed(self) -> dict[int, int]:
         with self.broker.connect() as connection:

@@ -44,16 +44,17 @@ mod glibc {
     /// What a heap may keep at its end, in bytes.
     const KEPT_AT_END: libc::c_int = 2 << 20;
 
-    /// Fewer heaps, two for each processor, and fixed thresholds.
+    /// Fewer heaps, two for each processor, and fixed thresholds. Before threads are started: each takes a heap of its own.
     pub fn set_up() {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let heaps = libc::c_int::try_from(2 * processors).unwrap_or(libc::c_int::MAX);
         // SAFETY: mallopt(3) may be called at any time with any values; it takes no pointers.
-        unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, heaps);
-            libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_AT_END);
-        }
+        let taken = unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, heaps) != 0
+                && libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING) != 0
+                && libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_AT_END) != 0
+        };
+        debug_assert!(taken, "the C library refuses a setting of its heaps");
     }
 
     /// Gives free pages back to the system, those between others, too.

@@ -25,5 +25,6 @@ mod server_values;
 mod topic_config;
 mod topics;
 mod validate;
+pub use allocator::set_up as set_up_allocator;
 pub use config::ServerConfig;
 pub use server::{Started, run};

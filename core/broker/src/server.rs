@@ -43,7 +43,6 @@ pub async fn run(
     started: impl FnOnce(&Started),
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    crate::allocator::set_up();
     let listener = config.kafka_listener();
     let mut registry = crate::metrics::registry();
     let metrics = NetMetrics::register(&mut registry);

@@ -421,3 +421,16 @@ def a_request_without_an_answer(script: Script) -> None:
 
     await_until(there, "what was sent without an answer is there")
     fetch(script, topic, (0, 0), version=12, on="other")
+
+
+@scenario("partition", "batch", "one of two")
+def an_error_without_an_answer(script: Script, wrong: str) -> None:
+    """What acks=0 brings no answer for closes the connection when it is refused; the rest of the request is stored."""
+    topic = script.topic("t", 1, retention_ms=-1)
+    rows = {
+        "partition": [{"index": 7, "records": batch(b"lost")}],
+        "batch": [{"index": 0, "records": batch(b"lost", crc=1)}],
+        "one of two": [{"index": 0, "records": batch(b"kept")}, {"index": 7, "records": batch(b"lost")}],
+    }[wrong]
+    script.send("Produce", 8, acks=0, timeoutMs=5000, topicData=[{"name": topic, "partitionData": rows}]).result()
+    list_offsets(script, topic, (0, -1), version=7, on="other")

@@ -18,8 +18,8 @@ section! {
         session_timeout_min: Duration = "6s" in "1ms"..="1d" kafka "group.min.session.timeout.ms";
         /// Longest session timeout that a member of a classic group may ask for.
         session_timeout_max: Duration = "30m" in "1ms"..="1d" kafka "group.max.session.timeout.ms";
-        /// How long an empty classic group waits for more members before its first generation.
-        initial_rebalance_delay: Duration = "3s" in "0s"..="1h" kafka "group.initial.rebalance.delay.ms";
+        /// How long an empty classic group waits for more members before its first generation; Kafka has 3s.
+        initial_rebalance_delay: Duration = "1s" in "0s"..="1h" kafka "group.initial.rebalance.delay.ms";
         /// Members of a classic group, at most.
         size_max: u32 = "2147483647" in "1"..="2147483647" kafka "group.max.size";
         /// Silence after which a member of the consumer protocol is removed.

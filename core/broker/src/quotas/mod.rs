@@ -76,12 +76,11 @@ impl Quotas {
     /// A connection from an address. Above zero it is one too many, and does not count: it is to be closed after that time.
     pub fn connecting(&self, address: IpAddr) -> Duration {
         const KEY: QuotaKey = QuotaKey::ConnectionCreationRate;
-        let Some(limit) = self.rules.load().as_ref().and_then(|rules| rules.connections(address)) else {
-            return Duration::ZERO;
-        };
+        let limit = self.rules.load().as_ref().and_then(|rules| rules.connections(address));
+        let Some((limit, named)) = limit else { return Duration::ZERO };
         let (now_ms, who) = (self.clock.now_ms(), self.hasher.hash_one(address.to_canonical()));
         let mut meters = self.meters.lock();
-        let rate = meters.rate(MeterId { key: KEY, who: Some(who) }, now_ms);
+        let rate = meters.rate(MeterId { key: KEY, who: Some(who), named }, now_ms);
         // At most a window, as in Kafka: it comes again, and is counted again.
         let wait = Duration::from_millis(rate.charge(1.0, limit, now_ms).min(rate::WINDOW_MS as u64));
         if wait > Duration::ZERO {
@@ -102,7 +101,7 @@ impl Quotas {
     fn meter_id(&self, key: QuotaKey, limit: Limit, client_id: &str) -> MeterId {
         let user = limit.of_user.then_some(USER);
         let client_id = limit.of_client_id.then_some(client_id);
-        MeterId { key, who: Some(self.hasher.hash_one((user, client_id))) }
+        MeterId { key, who: Some(self.hasher.hash_one((user, client_id))), named: limit.named }
     }
 }
 
@@ -126,6 +125,7 @@ mod tests {
         assert!(held[25..].iter().all(|hold| (1..=500).contains(&hold.as_millis())), "{held:?}");
         assert_eq!(quotas.connecting("10.0.0.2".parse().unwrap()), Duration::ZERO);
     }
+
     #[test]
     fn a_connection_is_held_for_a_window_at_most() {
         let quotas = Quotas::new(Clock::start());

@@ -17,9 +17,14 @@ struct Clients {
 }
 
 impl Clients {
-    /// The limit of a client id. A client that says none has none of its own and no default one, as in Kafka.
-    fn of_id(&self, client_id: &str) -> Option<f64> {
-        if client_id.is_empty() { None } else { self.by_id.get(client_id).copied().or(self.default_id) }
+    /// The limit of a client id, and whether it is named. A client that says none has none of its own and no default one,
+    /// as in Kafka.
+    fn of_id(&self, client_id: &str) -> Option<(f64, bool)> {
+        if client_id.is_empty() {
+            return None;
+        }
+        let own = self.by_id.get(client_id).map(|rate| (*rate, true));
+        own.or(self.default_id.map(|rate| (rate, false)))
     }
 }
 
@@ -40,6 +45,8 @@ pub struct Limit {
     pub of_user: bool,
     /// It is the client id's, whatever other client ids do.
     pub of_client_id: bool,
+    /// The quotas name whose it is: there are as many of those as quotas, whatever names the network brings.
+    pub named: bool,
 }
 
 /// All limits.
@@ -91,26 +98,28 @@ impl Rules {
         self.kinds[key as usize].is_some()
     }
 
-    /// How many connections a second an address may make.
-    pub fn connections(&self, address: IpAddr) -> Option<f64> {
-        self.addresses.get(&address.to_canonical()).copied().or(self.default_address)
+    /// How many connections a second an address may make, and whether the quotas name it.
+    pub fn connections(&self, address: IpAddr) -> Option<(f64, bool)> {
+        let own = self.addresses.get(&address.to_canonical()).map(|rate| (*rate, true));
+        own.or(self.default_address.map(|rate| (rate, false)))
     }
 
     /// The limit of a client: the first of (user, client id), (user, default), user, (default, client id), (default,
     /// default), default user, client id, default client id.
     pub fn limit(&self, key: QuotaKey, user: &str, client_id: &str) -> Option<Limit> {
         let limits = self.kinds[key as usize].as_ref()?;
+        // Users are never names that the network brings: who they are is proved.
         let of_user = [limits.users.get(user), Some(&limits.default_user)].into_iter().flatten();
         for clients in of_user {
-            if let Some(rate) = clients.of_id(client_id) {
-                return Some(Limit { rate, of_user: true, of_client_id: true });
+            if let Some((rate, named)) = clients.of_id(client_id) {
+                return Some(Limit { rate, of_user: true, of_client_id: true, named });
             }
             if let Some(rate) = clients.own {
-                return Some(Limit { rate, of_user: true, of_client_id: false });
+                return Some(Limit { rate, of_user: true, of_client_id: false, named: true });
             }
         }
-        let rate = limits.any_user.of_id(client_id)?;
-        Some(Limit { rate, of_user: false, of_client_id: true })
+        let (rate, named) = limits.any_user.of_id(client_id)?;
+        Some(Limit { rate, of_user: false, of_client_id: true, named })
     }
 }
 
@@ -151,7 +160,12 @@ mod tests {
         for first in 0..ALL.len() {
             let rules = Rules::of(&quotas(&ALL[first..])).unwrap();
             let (user, client_id, rate) = ALL[first];
-            let expected = Limit { rate, of_user: user.is_some(), of_client_id: client_id.is_some() };
+            let expected = Limit {
+                rate,
+                of_user: user.is_some(),
+                of_client_id: client_id.is_some(),
+                named: client_id != Some(""),
+            };
             assert_eq!(rules.limit(KEY, "u", "c"), Some(expected));
         }
         assert!(Rules::of(&quotas(&[])).is_none());
@@ -181,11 +195,17 @@ mod tests {
         };
         let rules = Rules::of(&[of_ip(Some("10.0.0.1"), 5.0)].into_iter().collect()).unwrap();
         let [mine, mapped, other] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
-        assert_eq!((rules.connections(mine), rules.connections(mapped)), (Some(5.0), Some(5.0)));
+        assert_eq!(
+            (rules.connections(mine), rules.connections(mapped)),
+            (Some((5.0, true)), Some((5.0, true)))
+        );
         assert_eq!(rules.connections(other), None);
         let both = [of_ip(Some("10.0.0.1"), 5.0), of_ip(None, 7.0)];
         let rules = Rules::of(&both.into_iter().collect()).unwrap();
-        assert_eq!((rules.connections(mine), rules.connections(other)), (Some(5.0), Some(7.0)));
+        assert_eq!(
+            (rules.connections(mine), rules.connections(other)),
+            (Some((5.0, true)), Some((7.0, false)))
+        );
         assert_eq!(rules.limit(QuotaKey::ConnectionCreationRate, "u", "c"), None);
     }
 

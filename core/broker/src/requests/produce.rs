@@ -3,7 +3,7 @@
 //! Every batch is checked before anything of its partition is appended; a bad batch fails its partition alone. Batches
 //! are appended before the first await, so that two requests of one connection are appended in their order; a request
 //! whose batches wait for a segment holds their copies and not its own bytes, and waits 5 minutes at most. acks=0 is
-//! never answered. Not done: transactional ids (refused), more than one batch for a partition (INVALID_RECORD, as
+//! never answered; what is refused of it closes the connection, as in Kafka: so its client asks for metadata. Not done: transactional ids (refused), more than one batch for a partition (INVALID_RECORD, as
 //! Kafka), recompression.
 
 use std::borrow::Cow;
@@ -186,7 +186,7 @@ async fn answer(
     }
     let throttle_time_ms = used();
     if silent {
-        return Ok(Answer::Nothing);
+        return Ok(refused(&settled).map_or(Answer::Nothing, Answer::Close));
     }
     let responses = settled
         .iter()
@@ -197,6 +197,18 @@ async fn answer(
         })
         .collect();
     context.answer(&ProduceResponse { responses, throttle_time_ms, ..Default::default() })
+}
+
+/// What was refused first, for the log.
+fn refused(settled: &[(Cow<'_, str>, TopicId, Vec<(i32, Outcome)>)]) -> Option<String> {
+    settled.iter().find_map(|(name, topic_id, outcomes)| {
+        outcomes.iter().find_map(|(index, outcome)| {
+            let Outcome::Failed { code, message, .. } = outcome else { return None };
+            let topic = if name.is_empty() { topic_id.to_string() } else { name.to_string() };
+            let why = message.as_ref().map_or(String::new(), |message| format!(": {message}"));
+            Some(format!("produce with acks=0 to partition {index} of topic '{topic}': {code}{why}"))
+        })
+    })
 }
 
 async fn settle(mut ticket: Ticket, deadline: Instant) -> Outcome {
