@@ -2,7 +2,7 @@
 
 use crate::consumer::ConsumerGroupConfig;
 
-/// Settings of groups and of offsets, with Kafka 4.x's defaults. Times are milliseconds.
+/// Settings of groups and of offsets, with Kafka 4.x's defaults (but for the first delay: docs/decisions/0013). Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `group.min.session.timeout.ms`.
@@ -36,7 +36,7 @@ impl Default for Config {
         Config {
             session_timeout_min_ms: 6_000,
             session_timeout_max_ms: 1_800_000,
-            initial_rebalance_delay_ms: 3_000,
+            initial_rebalance_delay_ms: 1_000,
             new_member_join_timeout_ms: 300_000,
             group_max_size: i32::MAX as usize,
             offset_metadata_max: 4_096,

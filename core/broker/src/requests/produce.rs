@@ -172,7 +172,7 @@ async fn answer(
     silent: bool,
     used: impl FnOnce() -> i32,
 ) -> Result<Answer, Unanswerable> {
-    let mut settled = Vec::with_capacity(asked.len());
+    let mut settled: Vec<Settled<'_>> = Vec::with_capacity(asked.len());
     for Asked { name, topic_id, partitions } in asked {
         let mut outcomes = Vec::with_capacity(partitions.len());
         for (index, pending) in partitions {
@@ -199,8 +199,11 @@ async fn answer(
     context.answer(&ProduceResponse { responses, throttle_time_ms, ..Default::default() })
 }
 
+/// A topic's name and id, and what became of its partitions.
+type Settled<'a> = (Cow<'a, str>, TopicId, Vec<(i32, Outcome)>);
+
 /// What was refused first, for the log.
-fn refused(settled: &[(Cow<'_, str>, TopicId, Vec<(i32, Outcome)>)]) -> Option<String> {
+fn refused(settled: &[Settled<'_>]) -> Option<String> {
     settled.iter().find_map(|(name, topic_id, outcomes)| {
         outcomes.iter().find_map(|(index, outcome)| {
             let Outcome::Failed { code, message, .. } = outcome else { return None };

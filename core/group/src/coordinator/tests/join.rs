@@ -86,7 +86,7 @@ fn an_id_that_would_be_too_long_is_refused() {
 /// `group.initial.rebalance.delay.ms`: each member that comes during the delay starts it again, up to the rebalance timeout.
 #[test]
 fn the_first_rebalance_waits_for_more_members() {
-    let mut w = World::new();
+    let mut w = World::with(Config { initial_rebalance_delay_ms: 3_000, ..Config::default() });
     let (_, first) = w.enter("g");
     w.pass(2_000);
     let (_, second) = w.enter("g");
@@ -102,7 +102,7 @@ fn the_first_rebalance_waits_for_more_members() {
 
 #[test]
 fn the_first_rebalance_does_not_wait_longer_than_the_rebalance_timeout() {
-    let mut w = World::new();
+    let mut w = World::with(Config { initial_rebalance_delay_ms: 3_000, ..Config::default() });
     let short = |id: &str| JoinGroup { rebalance_timeout_ms: 7_000, version: 3, ..join("g", id) };
     let first = w.send_join(short(""));
     for _ in 0..6 {

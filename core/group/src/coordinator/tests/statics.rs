@@ -165,7 +165,7 @@ fn without_anyone_that_rejoins_there_is_no_generation() {
     // Neither syncs: both are out after the rebalance timeout. A static member's name does not help there.
     assert_eq!(w.state("g"), GroupState::Empty);
     let waiting = [w.send_join(long("one")), w.send_join(long("two"))];
-    w.pass(12_999);
+    w.until_answered(waiting[0]);
     let ids = waiting.map(|to| w.joined(to).member_id);
     assert!(!ids.contains(&one) && !ids.contains(&two));
     let generation = w.generation("g");
