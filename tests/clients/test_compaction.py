@@ -102,6 +102,37 @@ def test_a_tombstone_deletes_and_goes_itself_after_its_retention(broker, topic):
     assert records(broker, topic)[1] == (keyed(1).key, keyed(1).value)
 
 
+@pytest.mark.parametrize("isolation", ["read_uncommitted", "read_committed"])
+def test_who_reads_until_its_position_is_the_end_gets_there_whatever_was_removed(broker, topic, isolation):
+    """The last records of each segment are tombstones, which go: nothing is left of whole segments but where they ended."""
+    broker.create_topic(topic, **COMPACTED, delete_retention_ms=100, segment_ms=500)
+    produce = functools.partial(ALL["java"].produce, broker.bootstrap, topic, 0)
+    looks, last = 0, 0
+
+    def read() -> list[Record]:
+        nonlocal looks
+        end, position, found = ALL["java"].read_to_end(broker.bootstrap, topic, 0, **{"isolation.level": isolation})
+        assert position == end and [r.offset for r in found] == sorted({r.offset for r in found})
+        looks += 1
+        return found
+
+    def removed() -> bool:
+        # Something new, so that the segments roll and there is dirt; it has no value either.
+        nonlocal last
+        time.sleep(0.3)
+        last = produce([Record(b"pulse", None, (), timestamp=1_700_000_000_000)], "none")[-1]
+        return {r.key for r in read()} <= {b"pulse"}
+
+    for _ in range(2):
+        produce([keyed(n) for n in range(KEYS)], "none")
+        read()
+        produce([Record(keyed(n).key, None, (), timestamp=1_700_000_000_000) for n in range(KEYS)], "none")
+        assert len(read()) >= 2
+        await_until(removed, "all keys and their tombstones go", deadline_s=60, every_s=0.2)
+    assert looks > 6
+    assert read()[-1].offset == last, "the last record of all is there"
+
+
 def test_a_topic_that_is_compacted_and_deleted_does_both(broker, topic):
     broker.create_topic(topic, **{**COMPACTED, "cleanup_policy": "compact,delete"}, retention_bytes=SEGMENT_BYTES)
     ALL["java"].produce(broker.bootstrap, topic, 0, [keyed(n) for n in range(2 * KEYS)], "none")

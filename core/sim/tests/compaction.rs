@@ -53,6 +53,9 @@ fn every_operation_of_a_compaction_can_be_the_last() {
         }
     }
     println!("{all:?}");
+    // Each stretch of a pass had its power cuts.
+    let cuts = [all.cut_within, all.cut_before_command, all.cut_while_removing];
+    assert!(cuts.iter().all(|n| *n > 0), "{all:?}");
 }
 
 #[test]

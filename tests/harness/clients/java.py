@@ -66,6 +66,13 @@ class Java(Client):
         )
         return [Record.from_json(row) for row in rows]
 
+    def read_to_end(self, bootstrap, topic, partition, deadline_s=15.0, **config) -> tuple[int, int, list[Record]]:
+        """The end offset, the position that was reached, and the records."""
+        found = self.driver.ask(
+            "read-to-end", bootstrap=bootstrap, topic=topic, partition=partition, deadline_ms=int(deadline_s * 1000), config=config
+        )
+        return found["end"], found["position"], [Record.from_json(row) for row in found["rows"]]
+
     def offsets_for_times(self, bootstrap, topic, partition, timestamps):
         found = self.driver.ask("offsets-for-times", bootstrap=bootstrap, topic=topic, partition=partition, timestamps=timestamps)
         return {t: (found[str(t)] or {}).get("offset") for t in timestamps}

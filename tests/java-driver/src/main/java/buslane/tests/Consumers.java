@@ -53,6 +53,24 @@ final class Consumers {
         return rows;
     }
 
+    /** Reads until the position is the end offset, as whoever restores a state from a topic does: {"end": ..., "position": ..., "rows": ...}. */
+    static Object readToEnd(JsonNode request) {
+        ArrayNode rows = Driver.JSON.createArrayNode();
+        try (KafkaConsumer<byte[], byte[]> consumer = open(Rows.properties(request))) {
+            TopicPartition partition = partition(request);
+            consumer.assign(List.of(partition));
+            consumer.seekToBeginning(List.of(partition));
+            long end = consumer.endOffsets(List.of(partition)).get(partition);
+            long deadline = System.nanoTime() + request.get("deadline_ms").asLong() * 1_000_000;
+            while (consumer.position(partition) < end && System.nanoTime() < deadline) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
+                    rows.add(Rows.row(record));
+                }
+            }
+            return Map.of("end", end, "position", consumer.position(partition), "rows", rows);
+        }
+    }
+
     /** {timestamp: null or {"offset": ..., "timestamp": ..., "leader_epoch": ...}} for each of the asked timestamps. */
     static Object offsetsForTimes(JsonNode request) {
         Map<String, Object> found = new HashMap<>();

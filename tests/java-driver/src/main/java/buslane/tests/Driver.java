@@ -35,6 +35,7 @@ public final class Driver {
                 Map.entry("stream-progress", streams::progress),
                 Map.entry("stream-stop", streams::stop),
                 Map.entry("consume", Consumers::consume),
+                Map.entry("read-to-end", Consumers::readToEnd),
                 Map.entry("offsets-for-times", Consumers::offsetsForTimes),
                 Map.entry("tail-open", consumers::open),
                 Map.entry("tail-poll", consumers::poll),
