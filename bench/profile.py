@@ -4,7 +4,8 @@
     bench/profile.py [--seconds 6] [--only produce,fetch] [--markdown FILE]
 
 The loads are those of bench/log.py: 1 KiB records in batches of 64 KiB with acks=all, and reads from the page cache, 1 MiB at
-once. `perf record` samples the broker's threads with their stacks meanwhile; a sample belongs to the first part whose function
+once. `perf record` samples the broker's threads with their stacks meanwhile, by a clock, since
+virtual machines have no counters of cycles; a sample belongs to the first part whose function
 stands anywhere in its stack, so what a part calls counts as the part. Background write-back by the kernel's own threads is not in
 it. Needs Linux `perf`, kernel symbols (root, or kernel.perf_event_paranoid of at most 1 and kernel.kptr_restrict of 0), and the
 release binaries, as bench/log.py does.
@@ -27,6 +28,7 @@ HERTZ = 1999
 
 # Part: functions of which one stands in the stack. In this order.
 PRODUCE = {
+    "retention: pages of deleted segments": ("truncate_inode_pages_range", "evict", "ext4_evict_inode", "do_unlinkat"),
     "write: bytes into the page cache": ("copy_folio_from_iter_atomic", "copy_page_from_iter_atomic", "fault_in_iov_iter_readable"),
     "write: the file system's pages and blocks": ("vfs_writev", "vfs_write", "do_pwritev", "ext4_file_write_iter"),
     "socket: bytes out of it": ("skb_copy_datagram_iter", "tcp_recvmsg", "sock_recvmsg", "sock_read_iter"),
@@ -50,8 +52,15 @@ FETCH = {
 
 def stacks(data: Path) -> list[list[str]]:
     """The functions of each sample, from the innermost on."""
-    text = run(["perf", "script", "-i", data, "-F", "sym"])
-    return [[line.strip() for line in sample.splitlines()] for sample in text.split("\n\n") if sample.strip()]
+    text = run(["perf", "script", "-i", data, "-F", "ip,sym"])
+    samples: list[list[str]] = [[]]
+    for line in text.splitlines():
+        match line.split(None, 1):
+            case [_, function]:
+                samples[-1].append(function)
+            case _ if samples[-1]:
+                samples.append([])
+    return [sample for sample in samples if sample]
 
 
 def part_of(stack: list[str], parts: dict[str, tuple[str, ...]]) -> str:
@@ -67,7 +76,7 @@ def profile(folder: Path, broker: Broker, parts: dict, load) -> list[str]:
     data = folder / "perf.data"
     before = broker.cpu()
     recorder = subprocess.Popen(
-        ["perf", "record", "-q", "-F", str(HERTZ), "-g", "-o", str(data), "-p", str(broker.pid)],
+        ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-g", "-o", str(data), "-p", str(broker.pid)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
