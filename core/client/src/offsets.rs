@@ -19,7 +19,7 @@ pub enum At {
 }
 
 /// Who writes: what the sequences of its batches belong to (KIP-98).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProducerId {
     /// The id.
     pub id: i64,

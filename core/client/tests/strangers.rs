@@ -68,7 +68,8 @@ async fn an_answer_that_does_not_come_is_late_and_ends_the_connection() {
     assert!(error.is_in_doubt() && error.is_retriable());
     let connection = client.any().await.unwrap();
     let batch = Append { topic: "t".to_owned(), partition: 0, batch: Bytes::from_static(b"?") };
-    let sent = client.send_batches(&connection, Acks::All, Duration::ZERO, std::slice::from_ref(&batch)).unwrap();
+    let sent =
+        client.send_batches(&connection, Acks::All, Duration::ZERO, std::slice::from_ref(&batch)).unwrap();
     let behind = client.send_batches(&connection, Acks::All, Duration::ZERO, &[batch]).unwrap();
     let late = sent.answer(Duration::from_millis(100)).await.unwrap_err();
     assert!(late.is_in_doubt());
