@@ -10,6 +10,7 @@
 //! * [`interrupt`]: Ctrl-C and SIGTERM as a flag that loops look at.
 
 mod admin;
+mod agent;
 mod bench;
 mod completion;
 mod config;
@@ -44,6 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Server(server::ServerArgs),
+    Agent(agent::AgentArgs),
     #[command(subcommand)]
     Topic(topic::TopicVerb),
     Produce(produce::ProduceArgs),
@@ -66,10 +68,11 @@ fn main() -> std::process::ExitCode {
     };
     logging::start(
         &cli.logging,
-        if matches!(cli.verb, Verb::Server(_)) { "info,openraft=warn" } else { "warn" },
+        if matches!(cli.verb, Verb::Server(_) | Verb::Agent(_)) { "info,openraft=warn" } else { "warn" },
     );
     let result = match cli.verb {
         Verb::Server(args) => server::run(&args),
+        Verb::Agent(args) => agent::run(&args),
         Verb::Topic(verb) => topic::run(verb),
         Verb::Produce(args) => produce::run(args),
         Verb::Consume(args) => consume::run(args),

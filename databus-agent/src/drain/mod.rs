@@ -274,6 +274,11 @@ impl Drain {
         &self.plans.back().expect("it was just put there").plan
     }
 
+    /// The events from the cursor up to `to` are gone: nothing is planned of them.
+    pub fn skip(&mut self, to: i64) {
+        self.cursor = self.cursor.max(to);
+    }
+
     /// A plan, and all before it, survives whatever happens to this machine.
     pub fn plan_is_durable(&mut self, number: u64) {
         for tracked in self.plans.iter_mut().take_while(|tracked| tracked.plan.number <= number) {

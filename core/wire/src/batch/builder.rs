@@ -242,6 +242,11 @@ impl BatchBuilder {
         self.records.len()
     }
 
+    /// Bytes that it keeps for records.
+    pub fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
     /// Forgets the records.
     pub fn clear(&mut self) {
         self.records.clear();

@@ -1,5 +1,6 @@
 //! Giving a received batch its place in the log without touching the received bytes.
 
+use super::BatchProducer;
 use super::header::{APPEND_TIME_BIT, BatchError, BatchHeader, CRC_FROM, HEADER_LEN};
 use crate::ids::LeaderEpoch;
 
@@ -54,6 +55,19 @@ impl<'a> StampedBatch<'a> {
         self.head = self.header.encode();
     }
 
+    /// Gives the batch to a producer, under a sequence, and corrects the CRC: for batches that were built before it was known.
+    ///
+    /// # Panics
+    /// When the producer's fields are negative.
+    pub fn stamp_producer(&mut self, producer: BatchProducer) {
+        let BatchProducer { id, epoch, base_sequence } = producer;
+        assert!(id >= 0 && epoch >= 0 && base_sequence >= 0, "producer {id}, {epoch}, {base_sequence}");
+        self.header.producer_id = id;
+        self.header.producer_epoch = epoch;
+        self.header.base_sequence = base_sequence;
+        self.stamp_max_timestamp(self.header.max_timestamp);
+    }
+
     /// Bytes of the whole batch.
     pub fn total_len(&self) -> usize {
         HEADER_LEN + self.records.len()
@@ -105,6 +119,18 @@ mod tests {
         let header = BatchHeader::parse(&stored).unwrap();
         assert_eq!((header.timestamp_type(), header.max_timestamp), (TimestampType::LogAppendTime, 123_456));
         assert_eq!(header, stamped.header);
+    }
+
+    #[test]
+    fn a_producer_is_stamped_as_if_it_had_built_the_batch() {
+        let received = received();
+        let mut stamped = StampedBatch::new(&received, 0, LeaderEpoch(-1)).unwrap();
+        stamped.stamp_producer(BatchProducer { id: 7, epoch: 2, base_sequence: i32::MAX });
+        let stored = joined(&stamped);
+        verify_crc(&stored).unwrap();
+        let header = BatchHeader::parse(&stored).unwrap();
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (7, 2, i32::MAX));
+        assert_eq!((header.max_timestamp, header.record_count), (1_005, 3));
     }
 
     #[test]
