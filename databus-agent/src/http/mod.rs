@@ -20,6 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -175,6 +176,8 @@ impl Doors {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
         };
         if length.is_some_and(|length| length > BODY_BYTES_MAX) {
+            // A client that is still writing would take the end of its connection for the answer.
+            let _ = tokio::time::timeout(Duration::from_secs(5), discard(body)).await;
             return Err(too_large());
         }
         let bytes = length.unwrap_or(BODY_BYTES_MAX) as u32;
@@ -246,6 +249,17 @@ impl Doors {
         };
         let answer = Answer { level, places, positions };
         Ok(answer)
+    }
+}
+
+/// Reads a body and keeps nothing of it, up to a bound.
+async fn discard(mut body: Body) {
+    let mut left = 4 * BODY_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
     }
 }
 

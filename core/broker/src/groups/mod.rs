@@ -137,7 +137,10 @@ pub async fn offsets_topic(node: &Arc<Node>) -> Result<Arc<Topic>, ErrorCode> {
     node.groups.take_up(node);
     let topic = node.topics.load().named(OFFSETS_TOPIC).cloned();
     topic.ok_or_else(|| {
-        if let Some(Err(refused)) = created.first() {
+        // Somebody else makes it at this moment: the client asks again.
+        if let Some(Err(refused)) = created.first()
+            && refused.code != ErrorCode::TOPIC_ALREADY_EXISTS
+        {
             tracing::error!(reason = refused.message, "{OFFSETS_TOPIC} cannot be created");
         }
         ErrorCode::COORDINATOR_NOT_AVAILABLE
