@@ -62,7 +62,7 @@ pub fn run(args: &AgentArgs) -> Outcome {
         // Before anybody hears that the agent is there.
         let signals = Signals::listen().context("cannot listen for Ctrl-C")?;
         let started = |started: &Started| announce(args.json, started);
-        Ok::<_, anyhow::Error>(buslane_agent::run::run(&args.config, started, shutdown(signals)).await)
+        Ok::<_, anyhow::Error>(buslane_agent::run::run(&args.config, started, signals.shutdown()).await)
     })?;
     match ended {
         Ok(()) => {
@@ -86,14 +86,4 @@ fn announce(json: bool, started: &Started) {
     // Nobody may be reading; the agent runs all the same.
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Resolves at the first signal. The second one ends the process.
-async fn shutdown(mut signals: Signals) {
-    signals.next().await;
-    tracing::info!("stopping");
-    tokio::spawn(async move {
-        signals.next().await;
-        std::process::exit(130);
-    });
 }

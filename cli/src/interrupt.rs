@@ -55,6 +55,16 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
+    /// Resolves at the first of them. The second one ends the process.
+    pub async fn shutdown(mut self) {
+        self.next().await;
+        tracing::info!("stopping");
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(130);
+        });
+    }
+
     /// Resolves at the next of them.
     pub async fn next(&mut self) {
         let either = async {

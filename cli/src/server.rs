@@ -90,7 +90,7 @@ pub fn run(args: &ServerArgs) -> Outcome {
     runtime.block_on(async {
         // Before anybody hears that the server is there.
         let signals = Signals::listen().context("cannot listen for Ctrl-C")?;
-        run_broker(config, started, shutdown(signals)).await
+        run_broker(config, started, signals.shutdown()).await
     })?;
     tracing::info!("stopped");
     Ok(())
@@ -109,14 +109,4 @@ fn announce(json: bool, started: &Started, data: &std::path::Path) {
     // Nobody may be reading; the server runs all the same.
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Resolves at the first signal. The second one ends the process.
-async fn shutdown(mut signals: Signals) {
-    signals.next().await;
-    tracing::info!("stopping");
-    tokio::spawn(async move {
-        signals.next().await;
-        std::process::exit(130);
-    });
 }
