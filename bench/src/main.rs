@@ -9,6 +9,7 @@ mod first;
 mod fsync;
 mod groups;
 mod pin;
+mod post;
 mod sendfile;
 
 use std::path::PathBuf;
@@ -108,6 +109,30 @@ enum Mode {
         #[arg(long, default_value_t = 45_000)]
         session_timeout_ms: i32,
     },
+    /// No limit: events that services send to an agent over HTTP.
+    Post {
+        /// Where the agent listens.
+        #[arg(long)]
+        agent: String,
+        /// Method and path.
+        #[arg(long)]
+        to: String,
+        /// Connections, each with one request under way.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Events of a request; more than one as NDJSON, none for a request without a body.
+        #[arg(long, default_value_t = 1)]
+        events: usize,
+        /// Bytes of an event.
+        #[arg(long, default_value_t = 1024)]
+        size: usize,
+        /// Requests a second in all; 0: as many as are answered.
+        #[arg(long, default_value_t = 0)]
+        rate: u64,
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Appends of many closed-loop writers, answered after one fdatasync for all that wait.
     Fsync {
         /// Writers, each with one append in flight.
@@ -162,6 +187,10 @@ fn main() -> anyhow::Result<()> {
             kill,
             session_timeout_ms,
         })?,
+        Mode::Post { agent, to, connections, events, size, rate, seconds } => {
+            let load_core = args.load_core;
+            post::run(&post::Load { agent, load_core, to, connections, events, size, rate, seconds })?
+        }
         Mode::Fsync { writers, size, seconds } => fsync::run(&args.dir, writers, size, seconds)?,
     };
     println!("{result}");
