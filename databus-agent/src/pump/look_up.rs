@@ -13,6 +13,9 @@ use crate::drain::Found;
 /// Bytes of one fetch of the tail.
 const FETCH_BYTES: i32 = 8 << 20;
 
+/// Answers without anything, where there is something, after which the look-up is put off.
+const EMPTY_MAX: u32 = 50;
+
 /// How far a broker's clock may be behind this host's, where the broker stamps records.
 const SKEW_MS: i64 = 600_000;
 
@@ -101,7 +104,7 @@ async fn scan(
         bytes_max: FETCH_BYTES,
         ..FetchLimits::default()
     };
-    let mut found = None;
+    let (mut found, mut empty) = (None, 0);
     while at < end {
         let node = client.leader(topic, partition).await?;
         let from = FetchFrom { topic: topic.to_owned(), partition, offset: at, bytes_max: FETCH_BYTES };
@@ -124,10 +127,16 @@ async fn scan(
             }
         }
         if at == before {
-            // Nothing more can be read: an open transaction, or retention was faster.
+            // Retention was faster; or nothing was sent, as to a client that is over its quota (KIP-219).
             at = at.max(fetched.log_start_offset);
             if at == before {
-                break;
+                empty += 1;
+                if empty > EMPTY_MAX {
+                    let reason =
+                        format!("nothing at offset {at} of partition {partition}, which ends at {end}");
+                    return Err(Error::Malformed { peer: format!("node {node}"), request: "Fetch", reason });
+                }
+                tokio::time::sleep(answer.throttle.max(Duration::from_millis(100))).await;
             }
         }
     }
