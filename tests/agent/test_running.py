@@ -118,7 +118,8 @@ def test_a_channel_that_is_taken_out_still_empties_its_spool(new_broker, new_age
 def test_partitions_that_are_added_are_used_and_order_is_kept(new_agent, broker, topic):
     broker.create_topic(topic, 1)
     agent = new_agent({"orders": {"topic": topic, "partitioner": "round_robin"}}).start()
-    agent.post("orders", "first", "?level=cluster")
+    for n in range(20):
+        agent.post("orders", f"first {n}", "?level=cluster")
     ALL["java"].admin(broker.bootstrap, "create-partitions", topic=topic, partitions=3)
     # The next configuration looks at the topic at once; without one it is looked at every minute.
     agent.channels["orders"]["linger"] = "2ms"
@@ -129,3 +130,9 @@ def test_partitions_that_are_added_are_used_and_order_is_kept(new_agent, broker,
         return agent.post("orders", "more", "?level=cluster").json["partition"]
 
     await_until(lambda: partition() == 2, "the new partitions are used")
+    for n in range(30):
+        agent.post("orders", f"last {n}")
+    agent.await_drained("orders")
+    found = [value for p in range(3) for value in values_of(broker, topic, p)]
+    wanted = [f"first {n}" for n in range(20)] + [f"last {n}" for n in range(30)]
+    assert sorted(value.decode() for value in found if value != b"more") == sorted(wanted), "everything, and once"

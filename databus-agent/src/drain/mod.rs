@@ -225,6 +225,8 @@ impl Drain {
             return 0;
         }
         self.target = target;
+        // It may lead to partitions that know this producer from an older target, where sequences would begin anew.
+        self.producer = None;
         let mut dropped = 0;
         while let Some(last) = self.plans.back()
             && !last.sent

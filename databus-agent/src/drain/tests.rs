@@ -517,13 +517,19 @@ fn a_new_target_waits_and_what_was_never_sent_is_planned_anew() {
     assert_eq!(drain.due(0), sends(0..=0));
     assert_eq!(drain.retarget(Target(1)), 2);
     assert_eq!(drain.cursor(), 1);
+    // The new target may be the same partition, which knows the old producer's sequences.
+    assert!(!drain.may_plan());
+    assert_eq!(drain.due(0), [Action::NewProducer]);
+    let other = ProducerId { id: ONE.id + 1, epoch: 0 };
+    drain.producer_given(other);
     let number = drain.plan(3, &[(0, 2)]).number;
     drain.plan_is_durable(number);
     assert_eq!((number, drain.due(0)), (1, Vec::new()), "the old target has not confirmed everything");
     drain.answered(0, PLACE, Outcome::Appended, 0);
     let place = Place { target: Target(1), partition: 0 };
     assert_eq!(drain.due(0), [Action::Send { plan: 1, place }]);
-    assert_eq!(drain.plan_of(1).unwrap().parts[0].base_sequence, 0, "another partition");
+    let part = drain.plan_of(1).unwrap().parts[0];
+    assert_eq!((part.producer, part.base_sequence), (other, 0));
 }
 
 #[test]

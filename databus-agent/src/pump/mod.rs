@@ -70,8 +70,8 @@ enum Done {
     Built(Result<Option<Built>, ChainError>, Target, i64),
     Rebuilt(u64, Result<Option<Built>, ChainError>),
     Durable(u64, Result<i64, ChainError>),
-    Producer(Result<ProducerId, Error>),
-    Connected(i32, Result<Connection, Error>),
+    Producer(u64, Result<ProducerId, Error>),
+    Connected(u64, NodeKey, Result<Connection, Error>),
     Produced(Vec<Item>, Result<Produced, Error>),
     LookedUp(Place, Result<Found, Error>),
     Reassigned(Place, Result<(), ChainError>),
@@ -86,6 +86,9 @@ struct Item {
     plan: u64,
     place: Place,
 }
+
+/// A broker: its cluster's name, its id there.
+type NodeKey = (String, i32);
 
 /// A produce request that waits for its connection.
 #[derive(Default)]
@@ -128,7 +131,7 @@ pub struct Pump {
     unwritten: VecDeque<u64>,
     unwritten_names: Vec<Reassignment>,
     retry_at: Instant,
-    nodes: BTreeMap<i32, Node>,
+    nodes: BTreeMap<NodeKey, Node>,
     refreshing: bool,
     refresh_at: Instant,
     wants_refresh: bool,
@@ -332,12 +335,14 @@ impl Pump {
                 self.unwritten.push_back(number);
                 self.retry_at = Instant::now() + RETRY;
             }
-            Done::Producer(Ok(producer)) => self.drain.producer_given(producer),
-            Done::Producer(Err(error)) => {
+            // Of another cluster, perhaps, where the id is somebody else's.
+            Done::Producer(version, Ok(_)) if version != self.version => self.drain.no_producer(),
+            Done::Producer(_, Ok(producer)) => self.drain.producer_given(producer),
+            Done::Producer(_, Err(error)) => {
                 self.trouble(error.to_string());
                 self.drain.no_producer();
             }
-            Done::Connected(node, result) => self.connected(node, result),
+            Done::Connected(version, node, result) => self.connected(version, &node, result),
             Done::Produced(items, result) => self.produced(&items, result),
             Done::LookedUp(place, Ok(found)) => {
                 self.drain.looked_up(place, found);
@@ -397,6 +402,10 @@ impl Pump {
         self.version += 1;
         self.look_at = Instant::now();
         self.resolving = false;
+        // A cluster of the same name may be another one, or be spoken to as somebody else. What is under way there is awaited.
+        for node in self.nodes.values_mut() {
+            node.connection = None;
+        }
     }
 
     fn resolve(&mut self) {
@@ -604,19 +613,20 @@ impl Pump {
 
     fn new_producer(&mut self) {
         let client = self.destination.borrow().client().clone();
+        let version = self.version;
         self.tasks.spawn(async move {
             let result = client.new_producer_id().await;
             if result.is_err() {
                 tokio::time::sleep(RETRY).await;
             }
-            Done::Producer(result)
+            Done::Producer(version, result)
         });
     }
 
     // --- sending ---
 
     fn send(&mut self, items: Vec<Item>) {
-        let mut requests: BTreeMap<i32, VecDeque<Request>> = BTreeMap::new();
+        let mut requests: BTreeMap<NodeKey, VecDeque<Request>> = BTreeMap::new();
         for item in items {
             let Item { plan: number, place } = item;
             let plan = self.drain.plan_of(number).expect("what is sent is planned");
@@ -648,10 +658,8 @@ impl Pump {
                 }
             };
             let leader = self.client(place.target).and_then(|(client, route)| {
-                Some((
-                    client.metadata().partition(&route.topic, place.partition)?.leader?,
-                    route.topic.clone(),
-                ))
+                let leader = client.metadata().partition(&route.topic, place.partition)?.leader?;
+                Some(((route.cluster.clone(), leader), route.topic.clone()))
             });
             let Some((node, topic)) = leader else {
                 self.wants_refresh = true;
@@ -676,22 +684,26 @@ impl Pump {
             request.batches.push(Append { topic, partition: place.partition, batch });
         }
         for (node, requests) in requests {
-            self.nodes.entry(node).or_default().queue.extend(requests);
-            self.flush(node);
+            self.nodes.entry(node.clone()).or_default().queue.extend(requests);
+            self.flush(&node);
         }
     }
 
     /// Sends what waits for a node, or connects to it.
-    fn flush(&mut self, id: i32) {
-        let Some(target) = self.nodes[&id].queue.front().and_then(|request| request.items.first()) else {
+    fn flush(&mut self, key: &NodeKey) {
+        let Some(target) = self.nodes[key].queue.front().and_then(|request| request.items.first()) else {
             return;
         };
         let Some((client, _)) = self.client(target.place.target) else { return };
-        let node = self.nodes.get_mut(&id).expect("it was just seen");
+        let node = self.nodes.get_mut(key).expect("it was just seen");
         let Some(connection) = node.connection.clone().filter(Connection::is_usable) else {
             if !node.connecting {
                 node.connecting = true;
-                self.tasks.spawn(async move { Done::Connected(id, client.node(id, Purpose::Produce).await) });
+                let (version, key) = (self.version, key.clone());
+                self.tasks.spawn(async move {
+                    let result = client.node(key.1, Purpose::Produce).await;
+                    Done::Connected(version, key, result)
+                });
             }
             return;
         };
@@ -715,13 +727,17 @@ impl Pump {
         }
     }
 
-    fn connected(&mut self, id: i32, result: Result<Connection, Error>) {
-        let node = self.nodes.entry(id).or_default();
+    fn connected(&mut self, version: u64, key: &NodeKey, result: Result<Connection, Error>) {
+        let node = self.nodes.entry(key.clone()).or_default();
         node.connecting = false;
+        if version != self.version {
+            // Made by a client that may be another now.
+            return self.flush(key);
+        }
         match result {
             Ok(connection) => {
                 node.connection = Some(connection);
-                self.flush(id);
+                self.flush(key);
             }
             Err(error) => {
                 let requests = std::mem::take(&mut node.queue);
